@@ -1,0 +1,69 @@
+"""Inputs that look back in time, such as `prev_actions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rl_sample.protocols import Needs, Shape
+
+
+class History:
+    """The last rows of each column that a policy's `Needs.act` looks back at, [S, depth, …].
+
+    Before an episode's first step everything is zero.
+    """
+
+    def __init__(
+        self, needs: Needs, num_slots: int, raw_actions: Mapping[str, tuple[Shape, Any]]
+    ) -> None:
+        """Remember what `needs.act` asks for; `raw_actions` is {column: (shape, dtype)}.
+
+        Raises:
+            ValueError: a need looks at something other than earlier actions or rewards.
+        """
+        columns = {**raw_actions, "rewards": ((), np.float32)}
+        self.names = {name: need for name, need in needs.act.items() if name != "obs"}
+        self._rows: dict[str, np.ndarray] = {}
+        for name, (column, offsets) in self.names.items():
+            if column not in columns or max(offsets) >= 0:
+                raise ValueError(
+                    f"Needs.act[{name!r}] = ({column!r}, {offsets}): only earlier rows (offsets "
+                    f"below 0) of {sorted(columns)} can be looked back at. Stack observations "
+                    "with gymnasium.wrappers.FrameStackObservation."
+                )
+            shape, dtype = columns[column]
+            depth = max(-min(offsets), self._rows[column].shape[1] if column in self._rows else 0)
+            self._rows[column] = np.zeros((num_slots, depth, *shape), dtype)
+
+    def add_slots(self, added: int) -> None:
+        """Append slots with an empty past."""
+        self._rows = {column: longer(rows, added) for column, rows in self._rows.items()}
+
+    def clear(self, slots: np.ndarray) -> None:
+        """Forget the past of the slots [L]: their episodes begin."""
+        for rows in self._rows.values():
+            rows[slots] = 0
+
+    def push(self, row: Mapping[str, np.ndarray], slots: np.ndarray | None) -> None:
+        """Shift in the newest values, [L, …] each, of the columns that are looked back at."""
+        which: Any = slice(None) if slots is None else slots
+        for column, rows in self._rows.items():
+            if column in row:
+                rows[which, :-1] = rows[which, 1:]
+                rows[which, -1] = row[column]
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        """{input: [S, …]}, or [S, offsets, …] where more than one row is looked at."""
+        found = {}
+        for name, (column, offsets) in self.names.items():
+            rows = self._rows[column]
+            looked = rows[:, [rows.shape[1] + offset for offset in offsets]]
+            found[name] = looked[:, 0] if len(offsets) == 1 else looked
+        return found
+
+
+def longer(array: np.ndarray, added: int) -> np.ndarray:
+    """`array` with `added` zero rows after its own."""
+    return np.concatenate([array, np.zeros((added, *array.shape[1:]), array.dtype)])

@@ -1,0 +1,188 @@
+"""Single-agent environments stepped together: the fast path from `env.step` to a SampleBatch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rl_policy import raw_action_space, space_columns
+from rl_sample.protocols import Actor, EpisodeRecord, Fragment, PolicyID, Postprocess, Snapshot
+
+from rl_workers.callbacks import Callbacks, Episode, overridden
+from rl_workers.handover import check_finite, postprocess_pieces
+from rl_workers.options import RolloutOptions
+from rl_workers.stream import SlotStream
+from rl_workers.vector_envs import Step, VectorEnv, info_rows
+
+AGENT = "agent"
+
+
+class Sampler:
+    """Steps its sub-environments in lock-step and hands over fragments (an InputReader).
+
+    One tick is one batched `act`, one `envs.step` and two writes, however many environments
+    there are. Episodes go on from one fragment to the next.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnv,
+        policies: Mapping[PolicyID, tuple[Actor, Postprocess]],
+        options: RolloutOptions,
+        *,
+        mapping_fn: Any = None,
+        callbacks: Callbacks | None = None,
+        worker: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Reset the environments and get ready; `seed` is this worker's.
+
+        Raises:
+            ValueError: there is more than one policy; a single agent plays one.
+            EnvError: the environment breaks the Gymnasium API.
+        """
+        if len(policies) != 1:
+            raise ValueError(
+                f"{len(policies)} policies ({', '.join(policies)}) were given for a single-agent "
+                "environment, which plays one. Give one, or a MultiAgentEnv."
+            )
+        ((self.policy_id, (actor, postprocess)),) = policies.items()
+        callbacks = callbacks or Callbacks()
+        seeds = np.random.SeedSequence([seed, worker]).generate_state(envs.num_envs)
+        obs = envs.reset([int(s) for s in seeds])
+        rows = options.rollout_fragment_length
+        actions = space_columns("actions", raw_action_space(envs.action_space))
+        self.stream = SlotStream(
+            actor, obs, actions, rows, seed=seed, worker=worker, explore=options.explore
+        )
+        self._envs = envs
+        self._actors = {self.policy_id: actor}
+        self._postprocess = {self.policy_id: postprocess}
+        self._worker = worker
+        self._target = rows * envs.num_envs
+        self._whole = options.batch_mode == "complete_episodes"
+        self._collect_infos = "infos" in actor.needs.learn
+        self._on_start = overridden(callbacks, "on_episode_start")
+        self._on_step = overridden(callbacks, "on_episode_step")
+        self._on_end = overridden(callbacks, "on_episode_end")
+        self._on_sample_end = overridden(callbacks, "on_sample_end")
+        self._started = 0
+        self._returns = np.zeros(envs.num_envs)
+        self._records: list[EpisodeRecord] = []
+        self._episodes: list[Episode] = [Episode(0, 0)] * envs.num_envs
+        self._begin(np.arange(envs.num_envs))
+
+    def next(self, timeout_s: float | None = None) -> Fragment:
+        """Sample until a fragment is full: `rollout_fragment_length` x sub-environments rows.
+
+        With complete_episodes, until the finished episodes have that many rows.
+        """
+        envs, stream = self._envs, self.stream
+        rows = int(stream.writer.finished_rows().sum()) if self._whole else 0
+        t_env = t_inference = t_write = 0.0
+        now = perf_counter()
+        while rows < self._target:
+            slots = envs.live
+            acted = stream.act(slots)
+            decided = perf_counter()
+            step = envs.step(acted.env_actions)
+            stepped = perf_counter()
+            came = step if slots is None else step.of(slots)
+            infos = None
+            if self._collect_infos:
+                infos = info_rows(step.infos, range(envs.num_envs) if slots is None else slots)
+            stream.observe(came.rewards, came.terminateds, came.truncateds, slots, infos)
+            stream.obs = step.obs
+            self._returns += step.rewards
+            if self._on_step is not None:
+                self._tell_step(slots)
+            if step.ended.size:
+                self._finish(step)
+            if not self._whole:
+                rows += len(came.rewards)
+            elif step.ended.size:
+                rows = int(stream.writer.finished_rows().sum())
+            t_inference += decided - now
+            t_env += stepped - decided
+            now = perf_counter()
+            t_write += now - stepped
+        return self._hand_over({"env": t_env, "inference": t_inference, "write": t_write})
+
+    def publish(self, snapshots: Mapping[PolicyID, Snapshot]) -> None:
+        """Act with these parameters from the next fragment on."""
+        snapshot = snapshots[self.policy_id]
+        self.stream.actor.load(snapshot)
+        self.stream.step = snapshot.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """What keeps episode ids unique and noise fresh after a restore."""
+        writer = self.stream.writer
+        return {"started": self._started, "rows": (writer.taken + writer.cursors).tolist()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the episodes and rows that `state` has counted; open episodes restart."""
+        self._started = max(self._started, int(state["started"]))
+        self.stream.skip(np.asarray(state["rows"], np.int64))
+
+    def committed(self, step: int) -> None:
+        """Nothing to forget: a sampler's input is made, not received."""
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._envs.close()
+
+    def _hand_over(self, timings: dict[str, float]) -> Fragment:
+        began = perf_counter()
+        batch = self.stream.take(only_finished=self._whole)
+        check_finite(batch, self._worker)
+        obs = {k: v for k, v in batch.arrays.items() if k == "obs" or k.startswith("obs/")}
+        delta = self.stream.actor.filter_delta(obs)
+        records, self._records = self._records, []
+        batches = {self.policy_id: batch}
+        batch = postprocess_pieces(batches, self._postprocess, {0: AGENT}, records)[self.policy_id]
+        if self._on_sample_end is not None:
+            self._on_sample_end(worker=self._worker, samples=batch)
+        timings = {**timings, "postprocess": perf_counter() - began, "wait": 0.0}
+        return Fragment(batch, records, {self.policy_id: delta}, timings, self._worker)
+
+    def _begin(self, slots: np.ndarray) -> None:
+        """Number the episodes that start in `slots` and tell the callback of them."""
+        first = (self._worker << 40) + self._started
+        self.stream.begin(slots, np.arange(first, first + len(slots)))
+        self._started += len(slots)
+        self._returns[slots] = 0.0
+        for i, slot in enumerate(slots.tolist()):
+            self._episodes[slot] = Episode(first + i, slot)
+            self._episodes[slot].policies[AGENT] = self.policy_id
+            if self._on_start is not None:
+                self._on_start(**self._told(slot))
+
+    def _finish(self, step: Step) -> None:
+        """Close the books on the episodes that ended with this step, and begin new ones."""
+        self.stream.end(step.ended, step.last_obs)
+        for slot in step.ended.tolist():
+            told = self._told(slot)
+            if self._on_end is not None:
+                self._on_end(**told)
+            terminated = bool(step.terminateds[slot])
+            self._records.append(told["episode"].record(self._worker, terminated))
+        self._begin(step.ended)
+
+    def _tell_step(self, slots: np.ndarray | None) -> None:
+        for slot in range(self._envs.num_envs) if slots is None else slots.tolist():
+            self._on_step(**self._told(slot))  # type: ignore[misc]
+
+    def _told(self, slot: int) -> dict[str, Any]:
+        """What every episode hook gets, with the episode brought up to date."""
+        episode = self._episodes[slot]
+        episode.length = int(self.stream.t[slot])
+        episode.returns[AGENT] = float(self._returns[slot])
+        return {
+            "worker": self._worker,
+            "base_env": self._envs.envs,
+            "policies": self._actors,
+            "episode": episode,
+            "env_index": slot,
+        }

@@ -1,0 +1,173 @@
+"""One policy's side of sampling: its actor, its slots' rows, their states and their noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rl_sample import SampleBatch, SlotWriter, draw_noise, flatten_nested, noise_keys
+from rl_sample.protocols import Acted, Actor, Arrays, Shape
+
+from rl_workers.history import History, longer
+
+_MASK = "obs/action_mask"
+
+
+class SlotStream:
+    """Acts for the slots of one policy and writes what they see, do and get.
+
+    A slot is one (sub-environment, agent). `slots=None` means all of them, which is cheaper
+    while they step together; otherwise an int64 array [L] says which.
+    """
+
+    def __init__(
+        self,
+        actor: Actor,
+        obs: Arrays,
+        raw_actions: Mapping[str, tuple[Shape, Any]],
+        rows_per_slot: int,
+        *,
+        seed: int,
+        worker: int,
+        explore: bool,
+    ) -> None:
+        """Take over an actor; `obs` ({name: [S, …]}) is what its slots see first.
+
+        `raw_actions` is {column: (shape, dtype)} of one row's actions.
+        """
+        num_slots = len(next(iter(obs.values())))
+        self.actor = actor
+        self.obs: Arrays = obs
+        self.state = tuple(
+            np.zeros((num_slots, *shape), dtype) for shape, dtype in actor.needs.state
+        )
+        self.t = np.zeros(num_slots, np.int64)
+        self.writer = SlotWriter(num_slots, rows_per_slot)
+        self.step = 0
+        """Lifetime environment steps at the last publication, for exploration schedules."""
+        self._explore = explore
+        self._history = History(actor.needs, num_slots, raw_actions)
+        self._seed, self._worker = seed, worker
+        self._keys = noise_keys(seed, worker, self.writer.env_ids, self.writer.agent_indices)
+        self._noise_rows = rows_per_slot
+        self._draw_noise()
+
+    def add_slots(self, env_ids: list[int], agent_indices: list[int]) -> None:
+        """Append slots for (sub-environment, agent index) pairs that have just appeared."""
+        added = len(env_ids)
+        self.writer.add_slots(env_ids, agent_indices)
+        self.obs = {k: longer(v, added) for k, v in self.obs.items()}
+        self.state = tuple(longer(s, added) for s in self.state)
+        self.t = longer(self.t, added)
+        self._history.add_slots(added)
+        self._keys = noise_keys(
+            self._seed, self._worker, self.writer.env_ids, self.writer.agent_indices
+        )
+        self._draw_noise()
+
+    def begin(self, slots: np.ndarray, eps_ids: np.ndarray) -> None:
+        """New episodes start in `slots`: step 0, zero state, empty history."""
+        self.writer.eps_ids[slots] = eps_ids
+        self.t[slots] = 0
+        for state in self.state:
+            state[slots] = 0
+        self._history.clear(slots)
+
+    def act(self, slots: np.ndarray | None = None) -> Acted:
+        """Decide for the slots and open their rows."""
+        inputs, state, writer = dict(self.obs), self.state, self.writer
+        if self._history.names:
+            inputs.update(self._history.inputs())
+        if _MASK in inputs:
+            inputs["action_mask"] = inputs[_MASK]
+        if slots is not None:
+            inputs = {name: value[slots] for name, value in inputs.items()}
+            state = tuple(s[slots] for s in state)
+        row = -1
+        if slots is None and writer.lockstep is not None and self._drawn_lockstep is not None:
+            row = writer.lockstep - self._drawn_lockstep
+        if 0 <= row < self._noise_rows:
+            noise = {name: block[row] for name, block in self._block.items()}
+        else:
+            noise = self._noise_of(slots)
+        acted = self.actor.act(inputs, state, noise, explore=self._explore, step=self.step)
+        opened: dict[str, np.ndarray] = {**inputs, **acted.columns}
+        if isinstance(acted.actions, np.ndarray):
+            opened["actions"] = acted.actions
+        else:
+            opened.update(flatten_nested("actions", acted.actions))
+        opened["t"] = self.t if slots is None else self.t[slots]
+        if state:
+            opened.update({f"state_in_{i}": s for i, s in enumerate(state)})
+            self._remember(acted.state, slots)
+        writer.put(opened, slots)
+        if self._history.names:
+            self._history.push(opened, slots)
+        return acted
+
+    def observe(
+        self,
+        rewards: np.ndarray,
+        terminateds: np.ndarray,
+        truncateds: np.ndarray,
+        slots: np.ndarray | None = None,
+        infos: np.ndarray | None = None,
+    ) -> None:
+        """Close the slots' rows with what came of them; arrays are [L]."""
+        row = {
+            "rewards": rewards.astype(np.float32),
+            "terminateds": terminateds,
+            "truncateds": truncateds,
+        }
+        if infos is not None:
+            row["infos"] = infos
+        self.writer.put(row, slots, close=True)
+        if slots is None:
+            self.t += 1
+        else:
+            self.t[slots] += 1
+        if self._history.names:
+            self._history.push(row, slots)
+
+    def end(self, slots: np.ndarray, last_obs: Arrays) -> None:
+        """The slots' episodes ended with the rows just closed; `last_obs` is {name: [E, …]}."""
+        self.writer.end(slots, last_obs, tuple(s[slots] for s in self.state))
+
+    def take(self, *, only_finished: bool, open_rows: bool = False) -> SampleBatch:
+        """The finished part of what was written, as one batch with the actor's version."""
+        batch = self.writer.take(
+            self.obs, self.state, only_finished=only_finished, open_rows=open_rows
+        )
+        self._draw_noise()
+        return batch
+
+    def skip(self, rows: np.ndarray) -> None:
+        """Count `rows` [S] as already sampled, so that their noise is not drawn again."""
+        self.writer.taken = np.maximum(self.writer.taken, rows)
+        self._draw_noise()
+
+    def _remember(self, state: tuple[np.ndarray, ...], slots: np.ndarray | None) -> None:
+        if slots is None:
+            self.state = tuple(np.array(s) for s in state)
+        else:
+            for mine, new in zip(self.state, state, strict=True):
+                mine[slots] = new
+
+    def _draw_noise(self) -> None:
+        """Noise for the next rows of each slot; row `n` of a slot's life has counter `n`."""
+        writer = self.writer
+        self._drawn_at = writer.taken + writer.cursors
+        self._drawn_lockstep = writer.lockstep
+        spec = self.actor.needs.noise
+        drawn = draw_noise(spec, self._keys, self._drawn_at, self._noise_rows)
+        self._block = {k: np.ascontiguousarray(np.swapaxes(v, 0, 1)) for k, v in drawn.items()}
+
+    def _noise_of(self, slots: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Noise of slots that are not in step, or whose block is used up."""
+        which = np.arange(self.writer.num_slots) if slots is None else slots
+        life = self.writer.taken + self.writer.cursors
+        if (life - self._drawn_at).max(initial=0) >= self._noise_rows:
+            self._draw_noise()
+        rows = (life - self._drawn_at)[which]
+        return {name: block[rows, which] for name, block in self._block.items()}

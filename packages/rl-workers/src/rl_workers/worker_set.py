@@ -1,0 +1,190 @@
+"""All rollout workers of a training, the policies they act with, and the books kept on both."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rl_sample import MultiAgentBatch, SampleBatch
+from rl_sample.protocols import (
+    DEFAULT_POLICY_ID,
+    AgentID,
+    Arrays,
+    Fragment,
+    InputReader,
+    Learner,
+    PolicyID,
+    PolicyTable,
+    Snapshot,
+)
+
+from rl_workers.callbacks import Callbacks
+from rl_workers.envs import EnvSpec, resolve_env
+from rl_workers.metrics import EpisodeMetrics
+from rl_workers.options import RolloutOptions
+from rl_workers.remote import start_remote_workers, stop_remote_workers
+from rl_workers.rollout_worker import RolloutWorker
+
+
+class WorkerSet:
+    """Rollout workers, local or on Ray, and the learners whose snapshots they act with.
+
+    With `num_workers=0` sampling happens here and Ray is neither started nor imported;
+    otherwise `num_workers` Ray actors sample, which import no deep-learning framework.
+
+    Attributes:
+        learners: the policies, which learn here.
+        to_train: ids of those that shall learn.
+        local_worker: the worker in this process; None with remote ones.
+        remote_workers: Ray actor handles, worker 1 first.
+        counters: lifetime counts, e.g. `num_env_steps_sampled`.
+        timings: seconds since the last report, per stage.
+        metrics: finished episodes.
+        seed: of all sampling; drawn where none was given.
+    """
+
+    def __init__(
+        self,
+        env: EnvSpec,
+        policies: Learner | Mapping[PolicyID, Learner],
+        *,
+        num_workers: int = 0,
+        policy_mapping_fn: Callable[..., PolicyID] | None = None,
+        policies_to_train: Iterable[PolicyID] | None = None,
+        callbacks: type[Callbacks] | Callbacks | None = None,
+        num_cpus_per_worker: float = 1,
+        **options: Any,
+    ) -> None:
+        """Start the workers; `options` are those of RolloutOptions.
+
+        Args:
+            env: Gymnasium id, `module:Class`, class, callable or registered name.
+            policies: one policy, or {id: policy}.
+            num_workers: Ray actors; 0 samples in this process.
+            policy_mapping_fn: `(agent_id, eps_id, worker_index) -> policy id`; may be left out
+                where there is one policy.
+            policies_to_train: ids of the policies that learn; all if left out.
+            callbacks: a Callbacks class, made once in each worker.
+            num_cpus_per_worker: what each Ray actor asks of the cluster.
+
+        Raises:
+            ValueError: an option contradicts another or names nothing.
+            WorkerError: Ray is missing, unreachable or too small, or a worker failed to start.
+        """
+        self.learners: dict[PolicyID, Learner] = (
+            dict(policies) if isinstance(policies, Mapping) else {DEFAULT_POLICY_ID: policies}
+        )
+        self.to_train = frozenset(self.learners if policies_to_train is None else policies_to_train)
+        self.options = RolloutOptions(**options)
+        self.num_workers = num_workers
+        self.counters: defaultdict[str, int] = defaultdict(int)
+        self.timings: defaultdict[str, float] = defaultdict(float)
+        self.metrics = EpisodeMetrics()
+        self._deltas: defaultdict[PolicyID, list[Arrays]] = defaultdict(list)
+        self._snapshots: Any = None
+        self.seed = secrets.randbits(31) if self.options.seed is None else self.options.seed
+        arguments = (resolve_env(env), self._table(policy_mapping_fn), self.options)
+        keywords = {"callbacks": callbacks, "num_workers": num_workers, "seed": self.seed}
+        self.local_worker: RolloutWorker | None = None
+        self.remote_workers: list[Any] = []
+        if num_workers == 0:
+            self.local_worker = RolloutWorker(*arguments, **keywords)
+        else:
+            self.remote_workers, self._owns_ray = start_remote_workers(
+                num_workers, num_cpus_per_worker, arguments, keywords
+            )
+        self.publish()
+
+    @property
+    def local_input(self) -> InputReader:
+        """The sampler in this process.
+
+        Raises:
+            RuntimeError: sampling happens in Ray workers.
+        """
+        if self.local_worker is None:
+            raise RuntimeError(
+                f"There is no local sampler: {self.num_workers} Ray workers sample. Use "
+                "ParallelRollouts, which asks whoever does."
+            )
+        return self.local_worker.input
+
+    def publish(self) -> None:
+        """Let the workers act with the learners' newest parameters, once per update."""
+        step = self.counters["num_env_steps_sampled"]
+        snapshots = {
+            pid: learner.snapshot()._replace(step=step) for pid, learner in self.learners.items()
+        }
+        if self.local_worker is not None:
+            self.local_worker.input.publish(snapshots)
+            self._snapshots = snapshots
+        else:
+            import ray
+
+            self._snapshots = ray.put(snapshots)
+
+    def snapshot_ref(self) -> Mapping[PolicyID, Snapshot] | Any:
+        """What was last published: the snapshots, or for remote workers a reference to them."""
+        return self._snapshots
+
+    def receive(self, fragment: Fragment) -> SampleBatch | MultiAgentBatch:
+        """Count a fragment, keep its episodes and filter deltas, and return its batch."""
+        batch = fragment.batch
+        self.counters["num_env_steps_sampled"] += batch.env_steps()
+        self.counters["num_agent_steps_sampled"] += batch.agent_steps()
+        self.metrics.add(fragment.episodes)
+        for pid, delta in fragment.filter_deltas.items():
+            if delta:
+                self._deltas[pid].append(delta)
+        for stage, seconds in fragment.timings.items():
+            self.timings[stage] += seconds
+        return batch
+
+    def merge_filters(self) -> None:
+        """Merge what the received fragments add to the filters, in the order they came."""
+        for pid, deltas in self._deltas.items():
+            self.learners[pid].merge_filters(deltas)
+        self._deltas.clear()
+
+    def stop(self) -> None:
+        """Close the environments and end the workers; Ray too, if it was started here."""
+        if self.local_worker is not None:
+            self.local_worker.stop()
+        if self.remote_workers:
+            stop_remote_workers(self.remote_workers, self._owns_ray)
+            self.remote_workers = []
+
+    def __enter__(self) -> WorkerSet:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _table(self, mapping_fn: Callable[..., PolicyID] | None) -> PolicyTable:
+        unknown = self.to_train - set(self.learners)
+        if unknown:
+            raise ValueError(
+                f"policies_to_train names {sorted(unknown)}; the policies are "
+                f"{sorted(self.learners)}."
+            )
+        if mapping_fn is None:
+            if len(self.learners) > 1:
+                raise ValueError(
+                    f"{len(self.learners)} policies ({', '.join(self.learners)}) need a "
+                    "policy_mapping_fn that says which agent plays which."
+                )
+            mapping_fn = _Always(next(iter(self.learners)))
+        specs = {pid: learner.actor_spec() for pid, learner in self.learners.items()}
+        return PolicyTable(0, specs, mapping_fn, self.to_train)
+
+
+class _Always:
+    """The mapping where there is one policy; a class, so that it travels."""
+
+    def __init__(self, pid: PolicyID) -> None:
+        self.pid = pid
+
+    def __call__(self, agent_id: AgentID, eps_id: int, worker_index: int) -> PolicyID:
+        return self.pid
