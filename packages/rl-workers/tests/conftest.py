@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
 from rl_sample import MultiAgentBatch, SampleBatch
 from rl_sample.protocols import EpisodeRecord, Fragment, Learned, Snapshot
 from rl_workers.metrics import EpisodeMetrics
@@ -17,19 +20,23 @@ from rl_workers.metrics import EpisodeMetrics
 @pytest.fixture(scope="session")
 def ray_cluster():
     """Ray on two CPUs, stopped when the session ends."""
-    ray = pytest.importorskip("ray")
+    import ray
+
     # Sockets lie below this directory, and the length of their paths is limited.
     directory = tempfile.mkdtemp(prefix="rl", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        _temp_dir=directory,
-    )
-    yield ray
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # Worker processes inherit the path, so that they find classes defined beside the tests.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            _temp_dir=directory,
+        )
+        yield ray
+        ray.shutdown()
     shutil.rmtree(directory, ignore_errors=True)
 
 

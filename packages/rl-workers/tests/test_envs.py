@@ -6,6 +6,7 @@ import pickle
 
 import gymnasium as gym
 import pytest
+
 from rl_workers import EnvContext, env_spaces, make_env, register_env
 from rl_workers.envs import make_vector_env
 from rl_workers.testing import CountingEnv, LeavingAgentsEnv

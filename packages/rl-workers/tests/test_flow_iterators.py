@@ -9,6 +9,7 @@ import traceback
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rl_workers.flow import NOT_READY, LocalIterator
 
 
@@ -93,8 +94,7 @@ def test_an_error_names_its_operator_and_the_next_call_goes_on():
     with pytest.raises(ZeroDivisionError) as caught:
         next(plan)
     text = "".join(traceback.format_exception_only(type(caught.value), caught.value))
-    if sys.version_info >= (3, 11):
-        assert "in operator 2: Inverse()" in text
+    assert "in operator 2: Inverse()" in text
     assert next(plan) == 0.5
     with pytest.raises(StopIteration):
         next(plan)
@@ -129,8 +129,7 @@ def test_combine_names_the_operator_that_gives_nothing_iterable():
         next(plan)
     with pytest.raises(TypeError, match="not iterable") as caught:
         next(plan)
-    if sys.version_info >= (3, 11):
-        assert caught.value.__notes__ == ["in operator 1: Inverse()"]
+    assert caught.value.__notes__ == ["in operator 1: Inverse()"]
 
 
 def test_what_is_not_callable_is_refused_at_once():

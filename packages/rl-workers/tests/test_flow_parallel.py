@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
+
 from rl_workers.flow import NOT_READY, LocalIterator, ParallelIterator, from_actors, from_items
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +88,7 @@ def test_gather_async_gives_every_item_of_every_shard_in_its_order(eight):
 def test_gather_async_keeps_num_async_requests_in_flight(make_actors):
     plan = from_actors(make_actors(5, 5)).gather_async(num_async=2)
     next(plan)
-    assert sorted(plan.source._calls.values()) == [0, 0, 1, 1]
+    assert [len(calls) for calls in plan.source._calls] == [2, 2]
 
 
 def test_actors_are_asked_by_the_method_that_is_named(make_actors):
@@ -108,8 +107,7 @@ def test_one_failing_shard_is_named_and_costs_the_others_nothing(make_actors):
     assert next(plan) == [0, 10]
     with pytest.raises(ValueError, match="lost 1") as caught:
         next(plan)
-    if sys.version_info >= (3, 11):
-        assert caught.value.__notes__ == ["from shard 0 (flaky() of an actor)"]
+    assert caught.value.__notes__ == ["from shard 0 (flaky() of an actor)"]
     with pytest.raises(ValueError, match="lost 11"):
         next(plan)
     assert next(plan) == [2, 12]
@@ -134,8 +132,7 @@ def test_an_error_inside_a_shard_names_the_operator(eight):
     plan = eight.for_each(Inverse()).shards()[0]
     with pytest.raises(ZeroDivisionError) as caught:
         next(plan)
-    if sys.version_info >= (3, 11):
-        assert "in operator 1: Inverse()" in str(caught.value)
+    assert "in operator 1: Inverse()" in str(caught.value)
     assert next(plan) == 0.5
 
 

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+
 from rl_sample import SampleBatch
 from rl_sample.protocols import Learned
 from rl_workers.flow import (
@@ -120,12 +121,18 @@ def test_a_statistic_that_is_no_number_is_left_out_with_a_warning(workers):
     assert result["info"]["learner"]["default_policy"]["learner_stats"] == {"loss": 1.0}
 
 
-def test_what_is_new_is_counted_from_the_restored_result(workers):
-    first = plan(workers)
+def test_after_a_restore_counts_go_on_and_timings_begin_anew(workers, make_workers):
+    first, others = plan(workers), make_workers()
     next(first)
-    second = plan(workers)
-    second.load_state_dict(first.state_dict())
-    assert next(second)["num_env_steps_sampled_this_iter"] == 8
+    second = plan(others)
+    others.counters.update(workers.counters)
+    others.metrics.load_state_dict(workers.metrics.state_dict())
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    result = next(second)
+    assert result["num_env_steps_sampled_this_iter"] == 8
+    assert result["timesteps_total"] == 16
+    assert (result["episodes_this_iter"], result["episodes_total"]) == (2, 4)
+    assert result["timers"]["env_time_ms"] == 500
 
 
 def test_the_plan_prints_as_a_picture(workers):

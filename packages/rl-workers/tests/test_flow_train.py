@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from rl_sample import MultiAgentBatch, SampleBatch
 from rl_workers.flow import (
     ApplyGradients,
@@ -95,7 +96,8 @@ def test_averaged_gradients_of_microbatches_are_those_of_the_whole_batch(workers
     # Gradients -1 (3 rows) and -7 (1 row): not their plain mean -4 but -10 / 4.
     assert mean.grads["default_policy"]["guess"] == -2.5
     assert mean.grads == whole.grads
-    assert mean.learned["default_policy"].stats == whole.learned["default_policy"].stats
+    stats, expected = (x.learned["default_policy"].stats for x in (mean, whole))
+    assert stats == pytest.approx(expected)
     assert mean.learned["default_policy"].rows["td_error"].tolist() == [0, -1, -2, -7]
     assert mean.batch["rewards"].tolist() == [0, 1, 2, 7]
 

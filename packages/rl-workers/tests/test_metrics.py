@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
+
 from rl_sample.protocols import EpisodeRecord
 from rl_workers.metrics import EpisodeMetrics
 
@@ -83,9 +85,11 @@ def test_the_window_can_be_resized_and_must_hold_an_episode():
         metrics.resize(0)
 
 
-def test_state_goes_on():
+def test_state_goes_on_through_json():
     first, second = EpisodeMetrics(2), EpisodeMetrics()
-    first.add([episode(1), episode(2), episode(3, custom={"angle": 1.0})])
-    second.load_state_dict(first.state_dict())
+    team = EpisodeRecord(0, 0, 0, 3, {("red", 1): 3.0}, {("red", 1): "p"}, {"angle": 1.0})
+    first.add([episode(1), episode(2), team])
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert second.summary() == first.summary()
     assert second.window == 2
+    assert second.summary()["policy_reward_mean"] == {"p": 3.0}

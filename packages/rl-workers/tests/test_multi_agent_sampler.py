@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from coin import CoinActor, Unchanged
+
 from rl_workers import EnvError, MultiAgentEnv, RolloutOptions
 from rl_workers.multi_agent_sampler import MultiAgentSampler
 from rl_workers.testing import LeavingAgentsEnv
@@ -129,7 +130,7 @@ class Silent(LeavingAgentsEnv):
     """Truncates `early` without telling it what it saw last."""
 
     def step(self, actions):
-        obs, rewards, terminateds, _, infos = super().step(actions)
+        obs, rewards, _, _, infos = super().step(actions)
         if self._t == self._leave_at:
             obs.pop("early")
         return obs, rewards, {"__all__": False}, {"early": self._t == self._leave_at}, infos

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from coin import CoinActor, Unchanged
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
 from rl_sample import SampleBatch, concat_samples
 from rl_workers import Callbacks, EnvError, Episode, RolloutOptions, Sampler
 from rl_workers.testing import CountingEnv

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from rl_sample import SampleBatch, concat_samples
 from rl_sample.protocols import AgentID, EpisodeRecord, PolicyID, Postprocess
-
 from rl_workers.errors import EnvError, at
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
-from rl_sample.protocols import Needs, Shape
+
+from rl_policy import make_action_dist, space_columns
+from rl_sample.protocols import Needs
 
 
 class History:
@@ -15,17 +18,18 @@ class History:
     Before an episode's first step everything is zero.
     """
 
-    def __init__(
-        self, needs: Needs, num_slots: int, raw_actions: Mapping[str, tuple[Shape, Any]]
-    ) -> None:
-        """Remember what `needs.act` asks for; `raw_actions` is {column: (shape, dtype)}.
+    def __init__(self, needs: Needs, num_slots: int, action_space: gym.Space[Any]) -> None:
+        """Remember what `needs.act` asks for; actions are remembered raw.
 
         Raises:
             ValueError: a need looks at something other than earlier actions or rewards.
         """
-        columns = {**raw_actions, "rewards": ((), np.float32)}
-        self.names = {name: need for name, need in needs.act.items() if name != "obs"}
+        self.names = dict(needs.act)
         self._rows: dict[str, np.ndarray] = {}
+        if not self.names:
+            return
+        columns = space_columns("actions", make_action_dist(action_space).raw_space)
+        columns["rewards"] = ((), np.dtype(np.float32))
         for name, (column, offsets) in self.names.items():
             if column not in columns or max(offsets) >= 0:
                 raise ValueError(

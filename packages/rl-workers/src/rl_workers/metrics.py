@@ -70,8 +70,16 @@ class EpisodeMetrics:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Window, total and the episodes in the window."""
-        episodes = [episode._asdict() for episode in self._episodes]
+        """Window, total and the episodes in the window; JSON-able, so agents go by their `str`."""
+        episodes = [
+            {
+                **episode._asdict(),
+                "returns": {str(k): float(v) for k, v in episode.returns.items()},
+                "policies": {str(k): v for k, v in episode.policies.items()},
+                "custom": dict(episode.custom),
+            }
+            for episode in self._episodes
+        ]
         return {"window": self.window, "total": self.total, "episodes": episodes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

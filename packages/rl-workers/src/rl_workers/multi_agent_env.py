@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+
 from rl_sample.protocols import AgentID
 
 

@@ -7,7 +7,8 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from rl_policy import check_obs, raw_action_space, space_columns
+
+from rl_policy import check_obs
 from rl_sample import MultiAgentBatch, flatten_nested
 from rl_sample.protocols import (
     Actor,
@@ -19,7 +20,6 @@ from rl_sample.protocols import (
     Postprocess,
     Snapshot,
 )
-
 from rl_workers.callbacks import Callbacks, Episode, overridden
 from rl_workers.errors import EnvError, at
 from rl_workers.handover import check_finite, postprocess_pieces
@@ -260,7 +260,7 @@ class MultiAgentSampler:
             self.streams[pid] = SlotStream(
                 self._actors[pid],
                 obs_buffers(space, 0),
-                space_columns("actions", raw_action_space(self._envs[i].action_spaces[agent])),
+                self._envs[i].action_spaces[agent],
                 self._options.rollout_fragment_length,
                 seed=self._seed,
                 worker=self._worker,

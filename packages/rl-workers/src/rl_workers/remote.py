@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 from rl_workers.errors import WorkerError
 from rl_workers.rollout_worker import RemoteWorker
 
+_KNOCK_SECONDS = 5.0
 _STOP_SECONDS = 5.0
 
 
@@ -65,16 +67,24 @@ def _ray() -> tuple[Any, bool]:
         ) from e
     if ray.is_initialized():
         return ray, False
+    address = os.environ.get("RAY_ADDRESS", "")
     try:
+        _check_reachable(address)
         ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as e:
-        address = os.environ.get("RAY_ADDRESS", "none given")
+    except (OSError, RuntimeError, ValueError) as e:
         raise WorkerError(
-            f"Ray could not be reached or started (RAY_ADDRESS: {address}): {e}. Start a cluster "
-            "with `ray start --head`, unset RAY_ADDRESS to use this machine alone, or sample in "
-            "this process with num_workers=0."
+            f"Ray could not be reached or started (RAY_ADDRESS: {address or 'not set'}): {e}. Start "
+            "a cluster with `ray start --head`, unset RAY_ADDRESS to use this machine alone, or "
+            "sample in this process with num_workers=0."
         ) from e
     return ray, True
+
+
+def _check_reachable(address: str) -> None:
+    """Knock at the cluster's door: Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _check_room(ray: Any, cpus: float) -> None:

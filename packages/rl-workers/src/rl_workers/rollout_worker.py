@@ -6,8 +6,8 @@ from time import perf_counter
 from typing import Any
 
 import gymnasium as gym
-from rl_sample.protocols import Fragment, InputReader, PolicyID, PolicyTable, Snapshot
 
+from rl_sample.protocols import Fragment, InputReader, PolicyID, PolicyTable, Snapshot
 from rl_workers.callbacks import Callbacks, overridden
 from rl_workers.envs import EnvContext, EnvSpec, make_env, make_vector_env
 from rl_workers.multi_agent_env import MultiAgentEnv

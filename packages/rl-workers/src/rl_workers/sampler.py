@@ -7,9 +7,8 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from rl_policy import raw_action_space, space_columns
-from rl_sample.protocols import Actor, EpisodeRecord, Fragment, PolicyID, Postprocess, Snapshot
 
+from rl_sample.protocols import Actor, EpisodeRecord, Fragment, PolicyID, Postprocess, Snapshot
 from rl_workers.callbacks import Callbacks, Episode, overridden
 from rl_workers.handover import check_finite, postprocess_pieces
 from rl_workers.options import RolloutOptions
@@ -53,9 +52,8 @@ class Sampler:
         seeds = np.random.SeedSequence([seed, worker]).generate_state(envs.num_envs)
         obs = envs.reset([int(s) for s in seeds])
         rows = options.rollout_fragment_length
-        actions = space_columns("actions", raw_action_space(envs.action_space))
         self.stream = SlotStream(
-            actor, obs, actions, rows, seed=seed, worker=worker, explore=options.explore
+            actor, obs, envs.action_space, rows, seed=seed, worker=worker, explore=options.explore
         )
         self._envs = envs
         self._actors = {self.policy_id: actor}

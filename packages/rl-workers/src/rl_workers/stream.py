@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
-from rl_sample import SampleBatch, SlotWriter, draw_noise, flatten_nested, noise_keys
-from rl_sample.protocols import Acted, Actor, Arrays, Shape
 
+from rl_sample import SampleBatch, SlotWriter, draw_noise, flatten_nested, noise_keys
+from rl_sample.protocols import Acted, Actor, Arrays
 from rl_workers.history import History, longer
 
 _MASK = "obs/action_mask"
@@ -25,17 +25,14 @@ class SlotStream:
         self,
         actor: Actor,
         obs: Arrays,
-        raw_actions: Mapping[str, tuple[Shape, Any]],
+        action_space: gym.Space[Any],
         rows_per_slot: int,
         *,
         seed: int,
         worker: int,
         explore: bool,
     ) -> None:
-        """Take over an actor; `obs` ({name: [S, …]}) is what its slots see first.
-
-        `raw_actions` is {column: (shape, dtype)} of one row's actions.
-        """
+        """Take over an actor; `obs` ({name: [S, …]}) is what its slots see first."""
         num_slots = len(next(iter(obs.values())))
         self.actor = actor
         self.obs: Arrays = obs
@@ -47,7 +44,7 @@ class SlotStream:
         self.step = 0
         """Lifetime environment steps at the last publication, for exploration schedules."""
         self._explore = explore
-        self._history = History(actor.needs, num_slots, raw_actions)
+        self._history = History(actor.needs, num_slots, action_space)
         self._seed, self._worker = seed, worker
         self._keys = noise_keys(seed, worker, self.writer.env_ids, self.writer.agent_indices)
         self._noise_rows = rows_per_slot

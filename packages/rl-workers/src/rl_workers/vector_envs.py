@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
+
 from rl_policy import check_obs, space_columns
 from rl_sample import flatten_nested
 from rl_sample.protocols import Arrays
-
 from rl_workers.errors import EnvError, at
 
 _NO_SLOTS = np.zeros(0, np.int64)
@@ -315,5 +315,6 @@ def unbatch(actions: Any, rows: int) -> list[Any]:
 
 
 def show(value: Any) -> str:
+    """A value as errors print it: not too long."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:117]}..."

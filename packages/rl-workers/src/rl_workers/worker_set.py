@@ -19,7 +19,6 @@ from rl_sample.protocols import (
     PolicyTable,
     Snapshot,
 )
-
 from rl_workers.callbacks import Callbacks
 from rl_workers.envs import EnvSpec, resolve_env
 from rl_workers.metrics import EpisodeMetrics

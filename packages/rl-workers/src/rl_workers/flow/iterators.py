@@ -160,7 +160,9 @@ class LocalIterator(Generic[T]):
             part.load_state_dict(state["parts"][name])
         self._waiting[:] = [(position, item) for position, item in state["waiting"]]
 
-    def _append(self, kind: Literal["for_each", "filter", "combine"], operator: Any) -> Any:
+    def _append(
+        self, kind: Literal["for_each", "filter", "combine"], operator: Any
+    ) -> LocalIterator[Any]:
         appended = LocalIterator[Any](self.source, append_stage(self.stages, kind, operator))
         # What was produced but not yet handed out moves along, so that it is neither lost nor seen
         # twice; source and operators are shared.
@@ -275,14 +277,16 @@ def describe_operator(operator: Any) -> str:
     code = getattr(operator, "__code__", None)
     if code is not None and code.co_name == "<lambda>":
         return f"lambda, {code.co_filename}:{code.co_firstlineno}"
-    own_repr = type(operator).__module__.partition(".")[0] not in ("builtins", "functools")
-    own_repr = own_repr and type(operator).__repr__ is not object.__repr__
-    return repr(operator) if own_repr else operator_name(operator)
+    plain = isinstance(operator, functools.partial) or repr(operator).startswith("<")
+    return operator_name(operator) if plain else repr(operator)
 
 
 def blame(error: BaseException, culprit: str) -> None:
     """Add a line to an error that says where it came from; its type stays."""
     if hasattr(error, "add_note"):
         error.add_note(culprit)
-    elif error.args and isinstance(error.args[0], str):  # Python 3.10 has no notes
+        return
+    # Python 3.10 prints no notes, so that the message carries them where there is one.
+    vars(error).setdefault("__notes__", []).append(culprit)
+    if error.args and isinstance(error.args[0], str):
         error.args = (f"{error.args[0]}\n{culprit}", *error.args[1:])

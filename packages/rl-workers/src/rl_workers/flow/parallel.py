@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
 from operator import attrgetter, methodcaller
@@ -120,7 +121,9 @@ class ParallelIterator(Generic[T]):
 
     __str__ = __repr__ = describe
 
-    def _append(self, kind: Literal["for_each", "filter", "combine"], operator: Any) -> Any:
+    def _append(
+        self, kind: Literal["for_each", "filter", "combine"], operator: Any
+    ) -> ParallelIterator[Any]:
         return ParallelIterator[Any](
             shard._replace(stages=append_stage(shard.stages, kind, operator))
             for shard in self._shards
@@ -193,7 +196,8 @@ class InRounds:
 class AsReady:
     """Source of items as they come, the same number of requests in flight to each actor.
 
-    An actor is asked again before its item is handed out, so that it need not idle meanwhile.
+    Items of one actor keep their order. An actor is asked again before its item is handed out, so
+    that it need not idle meanwhile.
     """
 
     def __init__(self, requests: Sequence[Request], num_async: int = 1) -> None:
@@ -201,34 +205,37 @@ class AsReady:
             raise ValueError(f"num_async is requests in flight per actor, at least 1: {num_async}")
         self.requests = tuple(requests)
         self.num_async = num_async
-        self._active = set(range(len(self.requests)))
-        self._calls: dict[Any, int] = {}
-        """{reference: which actor}, the oldest first."""
+        self._active = list(range(len(self.requests)))
+        """Actors that have not ended, those served last at the back."""
+        self._calls: list[deque[Any]] = [deque() for _ in self.requests]
+        """References in flight to each actor, the oldest first."""
 
     def __call__(self) -> Any:
         import ray
 
-        while True:
+        while self._active:
             self._send()
-            if not self._calls:
-                raise StopIteration
-            (call,), _ = ray.wait(list(self._calls), num_returns=1)
-            i = self._calls.pop(call)
+            oldest = {self._calls[i][0]: i for i in self._active}
+            (call,), _ = ray.wait(list(oldest), num_returns=1)
+            i = oldest[call]
+            self._calls[i].popleft()
+            self._active.remove(i)
+            self._active.append(i)
             item = _get(call, self.requests[i].name)
             if item is not END:
                 self._send()
                 return item
-            self._active.discard(i)
+            self._active.remove(i)
+        raise StopIteration
 
     def __repr__(self) -> str:
         names = ", ".join(request.name for request in self.requests)
         return f"as ready, {self.num_async} in flight each: {names}"
 
     def _send(self) -> None:
-        in_flight = list(self._calls.values())
         for i in self._active:
-            for _ in range(self.num_async - in_flight.count(i)):
-                self._calls[self.requests[i].send()] = i
+            while len(self._calls[i]) < self.num_async:
+                self._calls[i].append(self.requests[i].send())
 
 
 class _Items:

@@ -6,7 +6,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rl_sample.protocols import Learned, PolicyID
-
 from rl_workers.flow.iterators import NOT_READY
 from rl_workers.flow.rollouts import Batch, NoExperience
 from rl_workers.metrics import finite
@@ -56,7 +55,7 @@ class StandardMetricsReporting:
         if now - self._reported_at < self.min_time_s:
             return NOT_READY
         totals = self._totals()
-        new = {name: totals[name] - self._before.get(name, 0) for name in totals}
+        new = {name: totals[name] - self._before[name] for name in totals}
         if not any(new[name] for name in STEPS):
             raise NoExperience("the plan gave a result, but sampled and trained not a single step")
         self._reported_at, self._before = now, totals
@@ -67,10 +66,11 @@ class StandardMetricsReporting:
         return f"StandardMetricsReporting(last {self.workers.metrics.window} episodes)"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"before": dict(self._before)}
+        # Counts go on after a restore; timings begin anew.
+        return {"before": {name: self._before[name] for name in (*STEPS, "episodes")}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._before = dict(state["before"])
+        self._before.update(state["before"])
 
     def _totals(self) -> dict[str, float]:
         workers = self.workers

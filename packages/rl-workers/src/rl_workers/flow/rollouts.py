@@ -10,9 +10,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+
 from rl_sample import MultiAgentBatch, SampleBatch, concat_samples
 from rl_sample.protocols import DEFAULT_POLICY_ID, Fragment, PolicyID
-
 from rl_workers.flow.iterators import LocalIterator
 from rl_workers.flow.parallel import AsReady, InRounds, ParallelIterator, Request, Shard
 
@@ -52,7 +52,7 @@ def ParallelRollouts(  # noqa: N802 - reads as the operator that it is in a plan
     if not workers.remote_workers:
         return LocalIterator[Batch](LocalRollouts(workers))
     requests = [
-        Request(f"worker {i}", lambda worker=worker: worker.sample.remote(*_arguments(workers)))
+        Request(f"worker {i}", partial(_ask_for_fragment, worker, workers))
         for i, worker in enumerate(workers.remote_workers, start=1)
     ]
     source = InRounds(requests) if mode == "bulk_sync" else AsReady(requests, num_async)
@@ -88,7 +88,8 @@ class RemoteRollouts:
         self.workers.timings["sample"] += perf_counter() - started
         if isinstance(arrived, list):
             return _as_one_batch(self.workers, arrived, "a round of all remote workers")
-        return _as_one_batch(self.workers, [arrived], f"worker {arrived.worker}")
+        source = f"worker {arrived.worker}" if arrived is not None else "a remote worker"
+        return _as_one_batch(self.workers, [arrived], source)
 
     def __repr__(self) -> str:
         return f"ParallelRollouts({self.fragments})"
@@ -187,18 +188,18 @@ def standardized(x: np.ndarray, valid: np.ndarray | slice = slice(None)) -> np.n
     return result
 
 
+def _ask_for_fragment(worker: Any, workers: WorkerSet) -> Any:
+    """One remote call for one fragment; the newest snapshots go along."""
+    return worker.sample.remote(workers.snapshot_ref())
+
+
 def _raw_rollouts(workers: WorkerSet) -> ParallelIterator[Fragment]:
     if not workers.remote_workers:
         raise ValueError("mode='raw' runs operators inside remote workers: set num_workers >= 1")
     return ParallelIterator(
-        Shard(f"worker {i}", worker, attrgetter("sample"), partial(_arguments, workers))
+        Shard(f"worker {i}", worker, attrgetter("sample"), lambda: (workers.snapshot_ref(),))
         for i, worker in enumerate(workers.remote_workers, start=1)
     )
-
-
-def _arguments(workers: WorkerSet) -> tuple[Any, ...]:
-    """What a worker is sent with each request: the newest snapshots and the lifetime step."""
-    return workers.snapshot_ref(), workers.counters["num_env_steps_sampled"]
 
 
 def _as_one_batch(workers: WorkerSet, fragments: Sequence[Fragment | None], source: str) -> Batch:
@@ -210,10 +211,9 @@ def _as_one_batch(workers: WorkerSet, fragments: Sequence[Fragment | None], sour
 
 def _valid_rows(rows: SampleBatch) -> np.ndarray | slice:
     """Rows that are experience, not padding."""
-    if not rows.zero_padded or rows.seq_lens is None:
+    if not rows.zero_padded or rows.seq_lens is None or rows.max_seq_len is None:
         return slice(None)
-    steps = np.arange(rows.max_seq_len)
-    return (steps < rows.seq_lens[:, None]).reshape(-1)
+    return (np.arange(rows.max_seq_len) < rows.seq_lens[:, None]).reshape(-1)
 
 
 def _no_such_field(field: str, policy_id: PolicyID, rows: SampleBatch) -> str:

@@ -7,9 +7,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
 from rl_sample import SampleBatch, concat_samples
 from rl_sample.protocols import Arrays, Learned, PolicyID
-
 from rl_workers.flow.rollouts import Batch, NoExperience
 
 if TYPE_CHECKING:
