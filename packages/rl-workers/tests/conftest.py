@@ -14,7 +14,7 @@ import pytest
 
 from rl_sample import MultiAgentBatch, SampleBatch
 from rl_sample.protocols import EpisodeRecord, Fragment, Learned, Snapshot
-from rl_workers.metrics import EpisodeMetrics
+from rl_workers.flow.results import EpisodeMetrics
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from rl_sample.protocols import EpisodeRecord
-from rl_workers.metrics import EpisodeMetrics
+from rl_workers.flow.results import EpisodeMetrics
 
 
 def episode(reward, length=10, **more):

@@ -53,22 +53,31 @@ def check_rows(arrays: Mapping[str, np.ndarray], rows: int | None, sequences: in
             )
 
 
-def missing_column(arrays: Mapping[str, np.ndarray], name: str) -> KeyError:
-    """The error for a column that is neither stored nor derivable; it names the nearest one."""
+class MissingColumn(KeyError):
+    """A column that is neither stored nor derivable."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would quote and escape the sentence
+
+
+def missing_column(arrays: Mapping[str, np.ndarray], name: str) -> MissingColumn:
+    """The error for a missing column; it names the nearest one, or what would derive it."""
     if name == "new_obs":
-        return KeyError(
+        return MissingColumn(
             "no column 'new_obs', and it cannot be derived: that takes 'obs' and segments (which "
             "shuffling, taking rows and padding drop); store it before these, with "
             'batch["new_obs"] = batch["new_obs"]'
         )
     if name == "dones":
-        return KeyError("no column 'dones': it is derived from 'terminateds', which is missing too")
+        return MissingColumn(
+            "no column 'dones': it is derived from 'terminateds', which is missing too"
+        )
     from difflib import get_close_matches
 
     names = top_names(arrays)
     near = get_close_matches(name, [*names, *arrays], n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ";"
-    return KeyError(f"no column {name!r}{hint} The columns are {names}")
+    hint = f", did you mean {near[0]!r}?" if near else "."
+    return MissingColumn(f"no column {name!r}{hint} The columns are {names}")
 
 
 def derived_dones(arrays: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -43,7 +43,7 @@ def noise_keys(seed: int, worker: int, env: Any, agent: Any = 0) -> np.ndarray:
     """Key of each slot's noise.
 
     Args:
-        seed: the run's seed, any integer.
+        seed: the run's seed, an integer (taken modulo 2^64).
         worker: index of the worker.
         env: [S] integers, index of each slot's sub-environment (when serving: the episode id).
         agent: [S] integers or one, index of each slot's agent in its environment.

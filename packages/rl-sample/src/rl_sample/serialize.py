@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FORMAT = "rl_sample.SampleBatch"
 VERSION = 1
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError)  # how unexpected JSON shows
 
 
 def batch_to_bytes(batch: SampleBatch) -> bytes:
@@ -28,7 +29,8 @@ def batch_to_bytes(batch: SampleBatch) -> bytes:
     """
     from safetensors.numpy import save
 
-    tensors: dict[str, np.ndarray] = {}
+    # Never without a tensor: not every version of safetensors reads a file that has none.
+    tensors = {"count": np.array([batch.count])}
     texts: dict[str, Any] = {}
     for name, array in batch.arrays.items():
         if array.dtype.kind in "OU":
@@ -70,15 +72,18 @@ def batch_from_bytes(data: bytes) -> SampleBatch:
         columns: dict[str, np.ndarray] = {}
         for name in head["columns"]:
             text = head["json"].get(name)
-            columns[name] = tensors[f"columns/{name}"] if text is None else _column_of_json(text)
-        return SampleBatch(
+            columns[name] = tensors[f"columns/{name}"] if text is None else _text_column(text)
+        batch = SampleBatch(
             columns,
             segments=_segments(tensors) if head["segments"] else None,
             seq_lens=tensors.get("seq_lens"),
             max_seq_len=head["max_seq_len"],
             zero_padded=head["zero_padded"],
         )
-    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+        if batch.count != tensors["count"]:
+            raise ValueError(f"it has {batch.count} rows, not the {tensors['count']} written")
+        return batch
+    except (SafetensorError, RecursionError, *_DAMAGE) as error:
         raise ValueError(f"these bytes are not a whole SampleBatch: {error}") from error
 
 
@@ -94,6 +99,9 @@ def _head(data: bytes) -> dict[str, Any]:
             f"format {head.get('format')!r} version {head.get('version')!r}; this version of "
             f"rl-sample reads {FORMAT!r} version {VERSION}"
         )
+    lengths = head["max_seq_len"]
+    if type(head["zero_padded"]) is not bool or not (lengths is None or type(lengths) is int):
+        raise ValueError("zero_padded or max_seq_len is damaged")
     return head
 
 
@@ -121,8 +129,12 @@ def _native(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _json_column(name: str, array: np.ndarray) -> dict[str, Any]:
+    if array.dtype == object and array.ndim > 1:
+        raise ValueError(
+            f"column {name!r} holds objects in the shape {array.shape}: give one object per row"
+        )
     rows = [_plain(value, f"column {name!r}, row {i}") for i, value in enumerate(array.tolist())]
-    return {"dtype": "object" if array.dtype == object else str(array.dtype), "rows": rows}
+    return {"kind": array.dtype.kind, "rows": rows}
 
 
 def _plain(value: Any, place: str) -> Any:
@@ -142,10 +154,13 @@ def _plain(value: Any, place: str) -> Any:
     )
 
 
-def _column_of_json(text: dict[str, Any]) -> np.ndarray:
-    rows = text["rows"]
-    if text["dtype"] != "object":
-        return np.array(rows, dtype=text["dtype"])
+def _text_column(text: dict[str, Any]) -> np.ndarray:
+    """Undo `_json_column`; it is not trusted."""
+    rows, kind = text["rows"], text["kind"]
+    if not isinstance(rows, list):
+        raise TypeError(f"rows of a column are a list, not {rows!r}")
+    if kind == "U":
+        return np.array(rows, dtype=np.str_)
     column = np.empty(len(rows), object)
     column[:] = rows
     return column

@@ -149,7 +149,7 @@ class SlotWriter:
         self.taken += ready
         self.lockstep = 0 if not self.cursors.any() else None
         self._fragments += 1
-        return SampleBatch({**columns, **identity}, segments=segments)
+        return SampleBatch._of({**columns, **identity}, segments)
 
     def _grow(self) -> None:
         self._capacity *= 2

@@ -1,9 +1,9 @@
 """rl_workers: rollout workers over Gymnasium environments, in this process or on Ray."""
 
-from rl_workers.callbacks import Callbacks, Episode
+from rl_workers.callbacks import Callbacks
 from rl_workers.envs import EnvContext, env_spaces, make_env, register_env
 from rl_workers.errors import EnvError, WorkerError
-from rl_workers.metrics import EpisodeMetrics
+from rl_workers.flow.results import Episode, EpisodeMetrics
 from rl_workers.multi_agent_env import MultiAgentEnv
 from rl_workers.options import RolloutOptions
 from rl_workers.rollout_worker import RolloutWorker

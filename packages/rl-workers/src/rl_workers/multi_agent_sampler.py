@@ -20,11 +20,12 @@ from rl_sample.protocols import (
     Postprocess,
     Snapshot,
 )
-from rl_workers.callbacks import Callbacks, Episode, overridden
+from rl_workers.callbacks import Callbacks, overridden
 from rl_workers.errors import EnvError, at
-from rl_workers.handover import check_finite, postprocess_pieces
+from rl_workers.flow.results import Episode
 from rl_workers.multi_agent_env import MultiAgentEnv
 from rl_workers.options import RolloutOptions
+from rl_workers.pieces import postprocess_pieces
 from rl_workers.stream import SlotStream
 from rl_workers.vector_envs import obs_buffers, show, unbatch
 
@@ -308,9 +309,7 @@ class MultiAgentSampler:
         for pid, stream in self.streams.items():
             batch = stream.take(only_finished=self._whole, open_rows=True)
             if len(batch):
-                check_finite(batch, self._worker)
-                obs = {k: v for k, v in batch.arrays.items() if k.split("/")[0] == "obs"}
-                deltas[pid] = stream.actor.filter_delta(obs)
+                deltas[pid] = stream.actor.filter_delta(batch.arrays)
                 batches[pid] = batch
         records, self._records, self._finished_steps = self._records, [], 0
         agent_ids = {index: agent for agent, index in self._agent_indices.items()}

@@ -73,9 +73,9 @@ def _ray() -> tuple[Any, bool]:
         ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as e:
         raise WorkerError(
-            f"Ray could not be reached or started (RAY_ADDRESS: {address or 'not set'}): {e}. Start "
-            "a cluster with `ray start --head`, unset RAY_ADDRESS to use this machine alone, or "
-            "sample in this process with num_workers=0."
+            f"Ray could not be reached or started (RAY_ADDRESS: {address or 'not set'}): {e}. "
+            "Start a cluster with `ray start --head`, unset RAY_ADDRESS to use this machine alone, "
+            "or sample in this process with num_workers=0."
         ) from e
     return ray, True
 

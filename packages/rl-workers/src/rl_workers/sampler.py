@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from rl_sample.protocols import Actor, EpisodeRecord, Fragment, PolicyID, Postprocess, Snapshot
-from rl_workers.callbacks import Callbacks, Episode, overridden
-from rl_workers.handover import check_finite, postprocess_pieces
+from rl_workers.callbacks import Callbacks, overridden
+from rl_workers.flow.results import Episode
 from rl_workers.options import RolloutOptions
+from rl_workers.pieces import postprocess_pieces
 from rl_workers.stream import SlotStream
 from rl_workers.vector_envs import Step, VectorEnv, info_rows
 
@@ -57,7 +58,7 @@ class Sampler:
         )
         self._envs = envs
         self._actors = {self.policy_id: actor}
-        self._postprocess = {self.policy_id: postprocess}
+        self._postprocess = postprocess
         self._worker = worker
         self._target = rows * envs.num_envs
         self._whole = options.batch_mode == "complete_episodes"
@@ -69,8 +70,10 @@ class Sampler:
         self._started = 0
         self._returns = np.zeros(envs.num_envs)
         self._records: list[EpisodeRecord] = []
-        self._episodes: list[Episode] = [Episode(0, 0)] * envs.num_envs
-        self._begin(np.arange(envs.num_envs))
+        self._told: list[dict[str, Any]] = [{}] * envs.num_envs
+        """What episode hooks are told of each sub-environment: its `episode`, and where it runs."""
+        self._every = np.arange(envs.num_envs)
+        self._begin(self._every)
 
     def next(self, timeout_s: float | None = None) -> Fragment:
         """Sample until a fragment is full: `rollout_fragment_length` x sub-environments rows.
@@ -90,12 +93,12 @@ class Sampler:
             came = step if slots is None else step.of(slots)
             infos = None
             if self._collect_infos:
-                infos = info_rows(step.infos, range(envs.num_envs) if slots is None else slots)
+                infos = info_rows(step.infos, self._every if slots is None else slots)
             stream.observe(came.rewards, came.terminateds, came.truncateds, slots, infos)
             stream.obs = step.obs
             self._returns += step.rewards
             if self._on_step is not None:
-                self._tell_step(slots)
+                self._bring_up_to_date((self._every if slots is None else slots).tolist())
             if step.ended.size:
                 self._finish(step)
             if not self._whole:
@@ -134,12 +137,14 @@ class Sampler:
     def _hand_over(self, timings: dict[str, float]) -> Fragment:
         began = perf_counter()
         batch = self.stream.take(only_finished=self._whole)
-        check_finite(batch, self._worker)
-        obs = {k: v for k, v in batch.arrays.items() if k == "obs" or k.startswith("obs/")}
-        delta = self.stream.actor.filter_delta(obs)
+        delta = self.stream.actor.filter_delta(batch.arrays)
         records, self._records = self._records, []
-        batches = {self.policy_id: batch}
-        batch = postprocess_pieces(batches, self._postprocess, {0: AGENT}, records)[self.policy_id]
+        if self._postprocess.per_trajectory:
+            batch = postprocess_pieces(
+                {self.policy_id: batch}, {self.policy_id: self._postprocess}, {0: AGENT}, records
+            )[self.policy_id]
+        else:
+            batch = self._postprocess(batch, {}, None)
         if self._on_sample_end is not None:
             self._on_sample_end(worker=self._worker, samples=batch)
         timings = {**timings, "postprocess": perf_counter() - began, "wait": 0.0}
@@ -148,39 +153,40 @@ class Sampler:
     def _begin(self, slots: np.ndarray) -> None:
         """Number the episodes that start in `slots` and tell the callback of them."""
         first = (self._worker << 40) + self._started
-        self.stream.begin(slots, np.arange(first, first + len(slots)))
         self._started += len(slots)
+        self.stream.begin(slots, np.arange(first, first + len(slots)))
         self._returns[slots] = 0.0
-        for i, slot in enumerate(slots.tolist()):
-            self._episodes[slot] = Episode(first + i, slot)
-            self._episodes[slot].policies[AGENT] = self.policy_id
+        for eps_id, slot in enumerate(slots.tolist(), start=first):
+            episode = Episode(eps_id, slot)
+            episode.policies[AGENT] = self.policy_id
+            self._told[slot] = {
+                "worker": self._worker,
+                "base_env": self._envs.envs,
+                "policies": self._actors,
+                "episode": episode,
+                "env_index": slot,
+            }
             if self._on_start is not None:
-                self._on_start(**self._told(slot))
+                self._on_start(**self._told[slot])
 
     def _finish(self, step: Step) -> None:
         """Close the books on the episodes that ended with this step, and begin new ones."""
         self.stream.end(step.ended, step.last_obs)
-        for slot in step.ended.tolist():
-            told = self._told(slot)
+        ended = step.ended.tolist()
+        if self._on_step is None:
+            self._bring_up_to_date(ended)
+        for slot in ended:
             if self._on_end is not None:
-                self._on_end(**told)
+                self._on_end(**self._told[slot])
             terminated = bool(step.terminateds[slot])
-            self._records.append(told["episode"].record(self._worker, terminated))
+            self._records.append(self._told[slot]["episode"].record(self._worker, terminated))
         self._begin(step.ended)
 
-    def _tell_step(self, slots: np.ndarray | None) -> None:
-        for slot in range(self._envs.num_envs) if slots is None else slots.tolist():
-            self._on_step(**self._told(slot))  # type: ignore[misc]
-
-    def _told(self, slot: int) -> dict[str, Any]:
-        """What every episode hook gets, with the episode brought up to date."""
-        episode = self._episodes[slot]
-        episode.length = int(self.stream.t[slot])
-        episode.returns[AGENT] = float(self._returns[slot])
-        return {
-            "worker": self._worker,
-            "base_env": self._envs.envs,
-            "policies": self._actors,
-            "episode": episode,
-            "env_index": slot,
-        }
+    def _bring_up_to_date(self, slots: list[int]) -> None:
+        """Let the episodes of `slots` know their length and return; tell the step hook of them."""
+        lengths, returns = self.stream.t.tolist(), self._returns.tolist()
+        for slot in slots:
+            episode = self._told[slot]["episode"]
+            episode.length, episode.returns[AGENT] = lengths[slot], returns[slot]
+            if self._on_step is not None:
+                self._on_step(**self._told[slot])

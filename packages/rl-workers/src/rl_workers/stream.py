@@ -9,6 +9,7 @@ import numpy as np
 
 from rl_sample import SampleBatch, SlotWriter, draw_noise, flatten_nested, noise_keys
 from rl_sample.protocols import Acted, Actor, Arrays
+from rl_workers.errors import EnvError, at
 from rl_workers.history import History, longer
 
 _MASK = "obs/action_mask"
@@ -69,7 +70,8 @@ class SlotStream:
         self.t[slots] = 0
         for state in self.state:
             state[slots] = 0
-        self._history.clear(slots)
+        if self._history.names:
+            self._history.clear(slots)
 
     def act(self, slots: np.ndarray | None = None) -> Acted:
         """Decide for the slots and open their rows."""
@@ -84,10 +86,7 @@ class SlotStream:
         row = -1
         if slots is None and writer.lockstep is not None and self._drawn_lockstep is not None:
             row = writer.lockstep - self._drawn_lockstep
-        if 0 <= row < self._noise_rows:
-            noise = {name: block[row] for name, block in self._block.items()}
-        else:
-            noise = self._noise_of(slots)
+        noise = self._noise[row] if 0 <= row < self._noise_rows else self._noise_of(slots)
         acted = self.actor.act(inputs, state, noise, explore=self._explore, step=self.step)
         opened: dict[str, np.ndarray] = {**inputs, **acted.columns}
         if isinstance(acted.actions, np.ndarray):
@@ -132,11 +131,16 @@ class SlotStream:
         self.writer.end(slots, last_obs, tuple(s[slots] for s in self.state))
 
     def take(self, *, only_finished: bool, open_rows: bool = False) -> SampleBatch:
-        """The finished part of what was written, as one batch with the actor's version."""
+        """What was written, as one batch; `only_finished` and `open_rows` as in SlotWriter.take.
+
+        Raises:
+            EnvError: an observation or a reward is NaN or infinite.
+        """
         batch = self.writer.take(
             self.obs, self.state, only_finished=only_finished, open_rows=open_rows
         )
         self._draw_noise()
+        _check_finite(batch, self._worker)
         return batch
 
     def skip(self, rows: np.ndarray) -> None:
@@ -159,6 +163,9 @@ class SlotStream:
         spec = self.actor.needs.noise
         drawn = draw_noise(spec, self._keys, self._drawn_at, self._noise_rows)
         self._block = {k: np.ascontiguousarray(np.swapaxes(v, 0, 1)) for k, v in drawn.items()}
+        rows = zip(*self._block.values(), strict=True)
+        self._noise = [dict(zip(spec, row, strict=True)) for row in rows]
+        self._noise = self._noise or [{}] * self._noise_rows
 
     def _noise_of(self, slots: np.ndarray | None) -> dict[str, np.ndarray]:
         """Noise of slots that are not in step, or whose block is used up."""
@@ -168,3 +175,25 @@ class SlotStream:
             self._draw_noise()
         rows = (life - self._drawn_at)[which]
         return {name: block[rows, which] for name, block in self._block.items()}
+
+
+def _check_finite(batch: SampleBatch, worker: int) -> None:
+    """Refuse observations and rewards that hold NaN or inf.
+
+    Raises:
+        EnvError: names the column, worker, environment and step of the first such row.
+    """
+    assert batch.segments is not None
+    came = {k: v for k, v in batch.arrays.items() if k == "rewards" or k.startswith("obs")}
+    after = {f"{k} (the last one)": v for k, v in batch.segments.last_obs.items()}
+    for name, values in [*came.items(), *after.items()]:
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            continue
+        bad = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
+        row = bad if name in came else int(batch.segments.ends[bad]) - 1
+        step = int(batch["t"][row]) + (name not in came)
+        raise EnvError(
+            f"{at(worker, int(batch['env_id'][row]), step)}: the environment gave {name} = "
+            f"{values[bad]!r}. Observations and rewards must be finite; mend the environment or "
+            "clip what it gives."
+        )

@@ -21,7 +21,7 @@ from rl_sample.protocols import (
 )
 from rl_workers.callbacks import Callbacks
 from rl_workers.envs import EnvSpec, resolve_env
-from rl_workers.metrics import EpisodeMetrics
+from rl_workers.flow.results import EpisodeMetrics
 from rl_workers.options import RolloutOptions
 from rl_workers.remote import start_remote_workers, stop_remote_workers
 from rl_workers.rollout_worker import RolloutWorker
@@ -39,7 +39,7 @@ class WorkerSet:
         local_worker: the worker in this process; None with remote ones.
         remote_workers: Ray actor handles, worker 1 first.
         counters: lifetime counts, e.g. `num_env_steps_sampled`.
-        timings: seconds since the last report, per stage.
+        timings: lifetime seconds, per stage.
         metrics: finished episodes.
         seed: of all sampling; drawn where none was given.
     """

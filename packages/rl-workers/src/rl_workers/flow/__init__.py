@@ -11,23 +11,23 @@ Operators are plain callables. `print(plan)` shows the plan as a picture. Ray is
 remote actors are.
 """
 
-from rl_workers.flow.iterators import NOT_READY, LocalIterator
-from rl_workers.flow.parallel import ParallelIterator, from_actors, from_items
-from rl_workers.flow.reporting import StandardMetricsReporting
-from rl_workers.flow.rollouts import (
-    ConcatBatches,
-    NoExperience,
-    ParallelRollouts,
-    SelectExperiences,
-    StandardizeFields,
-)
-from rl_workers.flow.train import (
+from rl_workers.flow.gradients import (
     ApplyGradients,
     AverageGradients,
     ComputeGradients,
     Gradients,
+)
+from rl_workers.flow.iterators import NOT_READY, LocalIterator
+from rl_workers.flow.operators import (
+    ConcatBatches,
+    NoExperience,
+    SelectExperiences,
+    StandardizeFields,
     TrainOneStep,
 )
+from rl_workers.flow.parallel import ParallelIterator, from_actors, from_items
+from rl_workers.flow.results import StandardMetricsReporting
+from rl_workers.flow.rollouts import ParallelRollouts
 
 __all__ = [
     "NOT_READY",

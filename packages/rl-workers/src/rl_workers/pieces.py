@@ -1,32 +1,11 @@
-"""What happens to rows between the sampler's arrays and the batch that is handed over."""
+"""Postprocessing a trajectory piece at a time, with the other agents' pieces beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from rl_sample import SampleBatch, concat_samples
 from rl_sample.protocols import AgentID, EpisodeRecord, PolicyID, Postprocess
-from rl_workers.errors import EnvError, at
-
-
-def check_finite(batch: SampleBatch, worker: int) -> None:
-    """Refuse observations and rewards that hold NaN or inf.
-
-    Raises:
-        EnvError: names the column, worker, environment and step of the first such row.
-    """
-    for name, values in batch.arrays.items():
-        sampled = name == "rewards" or name.startswith("obs")
-        if not sampled or values.dtype.kind != "f" or np.isfinite(values).all():
-            continue
-        row = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
-        place = at(worker, int(batch["env_id"][row]), int(batch["t"][row]))
-        raise EnvError(
-            f"{place}: the environment gave {name} = {values[row]!r}. Observations and rewards "
-            "must be finite; mend the environment or clip what it gives."
-        )
 
 
 def postprocess_pieces(
