@@ -163,10 +163,19 @@ class SampleBatch(ColumnNames, MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if key == "seq_lens":
             raise ValueError("seq_lens are set when a batch is made: SampleBatch(…, seq_lens=…)")
+        if self._fits(key, value):
+            self.arrays = {**self.arrays, key: value}
+            return
         dones = key == "dones"
         added = flags_of_dones(self.arrays, value) if dones else flatten_nested(key, value)
         kept = {name: array for name, array in self.arrays.items() if not belongs(name, key)}
         self._bind({**kept, **added})
+
+    def _fits(self, key: str, value: Any) -> bool:
+        """Whether `value` can be bound as it is: the case of every column written while sampling."""
+        known = key in self.arrays or not ("/" in key or key in self)
+        array = isinstance(value, np.ndarray) and value.ndim > 0 and self.seq_lens is None
+        return known and array and key != "dones" and len(value) == self._rows() > 0
 
     def __delitem__(self, key: str) -> None:
         kept = {name: array for name, array in self.arrays.items() if not belongs(name, key)}

@@ -152,9 +152,13 @@ class LocalEnvs:
 
     def _put(self, i: int, obs: Any, check: bool = False) -> None:
         """Write one observation into row `i`, or say what is wrong with it."""
+        space = self.observation_space
+        if self._flat and getattr(obs, "dtype", None) == space.dtype and obs.shape == space.shape:
+            self._buffers["obs"][i] = obs
+            return
         try:
             if check or self._flat:
-                check_obs(self.observation_space, obs)
+                check_obs(space, obs)
             flat = {"obs": obs} if self._flat else flatten_nested("obs", obs)
             for name, value in flat.items():
                 self._buffers[name][i] = value
