@@ -103,23 +103,13 @@ class SmallWorkerSet:
         self.counters: Counter[str] = Counter()
         self.timings: defaultdict[str, float] = defaultdict(float)
         self.metrics = EpisodeMetrics()
-        self.pending: dict[str, list[Any]] = {}
+        self.filter_deltas: defaultdict[str, list[Any]] = defaultdict(list)
         self.publish()
 
-    def receive(self, fragment: Fragment):
-        self.counters["num_env_steps_sampled"] += fragment.batch.env_steps()
-        self.counters["num_agent_steps_sampled"] += fragment.batch.agent_steps()
-        self.metrics.add(fragment.episodes)
-        for stage, seconds in fragment.timings.items():
-            self.timings[stage] += seconds
-        for policy_id, delta in fragment.filter_deltas.items():
-            self.pending.setdefault(policy_id, []).append(delta)
-        return fragment.batch
-
     def merge_filters(self):
-        for policy_id, deltas in self.pending.items():
+        for policy_id, deltas in self.filter_deltas.items():
             self.learners[policy_id].merge_filters(deltas)
-        self.pending = {}
+        self.filter_deltas.clear()
 
     def publish(self):
         self.snapshots = {k: learner.snapshot() for k, learner in self.learners.items()}

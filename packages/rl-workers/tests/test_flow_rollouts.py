@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rl_workers.flow import (
     ParallelRollouts,
     SelectExperiences,
     StandardizeFields,
+    receive,
 )
 
 
@@ -161,7 +163,7 @@ def test_raw_runs_operators_inside_the_workers(remote):
     sums = fragments.for_each(lambda fragment: float(fragment.batch["rewards"].sum()))
     assert sums.take(4) == [2, 4, 2, 4]
     assert remote.counters["num_env_steps_sampled"] == 0
-    batches = fragments.gather_sync().for_each(remote.receive)
+    batches = fragments.gather_sync().for_each(partial(receive, remote))
     assert next(batches).count == 2
     assert remote.counters["num_env_steps_sampled"] == 2
 

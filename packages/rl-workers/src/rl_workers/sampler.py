@@ -70,8 +70,17 @@ class Sampler:
         self._started = 0
         self._returns = np.zeros(envs.num_envs)
         self._records: list[EpisodeRecord] = []
-        self._told: list[dict[str, Any]] = [{}] * envs.num_envs
-        """What episode hooks are told of each sub-environment: its `episode`, and where it runs."""
+        self._told: list[dict[str, Any]] = [
+            {
+                "worker": worker,
+                "base_env": envs.envs,
+                "policies": self._actors,
+                "episode": None,
+                "env_index": slot,
+            }
+            for slot in range(envs.num_envs)
+        ]
+        """What episode hooks are told of each sub-environment."""
         self._every = np.arange(envs.num_envs)
         self._begin(self._every)
 
@@ -157,17 +166,11 @@ class Sampler:
         self.stream.begin(slots, np.arange(first, first + len(slots)))
         self._returns[slots] = 0.0
         for eps_id, slot in enumerate(slots.tolist(), start=first):
-            episode = Episode(eps_id, slot)
+            told = self._told[slot]
+            told["episode"] = episode = Episode(eps_id, slot)
             episode.policies[AGENT] = self.policy_id
-            self._told[slot] = {
-                "worker": self._worker,
-                "base_env": self._envs.envs,
-                "policies": self._actors,
-                "episode": episode,
-                "env_index": slot,
-            }
             if self._on_start is not None:
-                self._on_start(**self._told[slot])
+                self._on_start(**told)
 
     def _finish(self, step: Step) -> None:
         """Close the books on the episodes that ended with this step, and begin new ones."""
@@ -175,11 +178,11 @@ class Sampler:
         ended = step.ended.tolist()
         if self._on_step is None:
             self._bring_up_to_date(ended)
-        for slot in ended:
+        for slot, terminated in zip(ended, step.terminateds[step.ended].tolist(), strict=True):
+            told = self._told[slot]
             if self._on_end is not None:
-                self._on_end(**self._told[slot])
-            terminated = bool(step.terminateds[slot])
-            self._records.append(self._told[slot]["episode"].record(self._worker, terminated))
+                self._on_end(**told)
+            self._records.append(told["episode"].record(self._worker, terminated))
         self._begin(step.ended)
 
     def _bring_up_to_date(self, slots: list[int]) -> None:

@@ -7,12 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from rl_sample import MultiAgentBatch, SampleBatch
 from rl_sample.protocols import (
     DEFAULT_POLICY_ID,
     AgentID,
     Arrays,
-    Fragment,
     InputReader,
     Learner,
     PolicyID,
@@ -41,6 +39,7 @@ class WorkerSet:
         counters: lifetime counts, e.g. `num_env_steps_sampled`.
         timings: lifetime seconds, per stage.
         metrics: finished episodes.
+        filter_deltas: per policy, what received fragments add to its filter.
         seed: of all sampling; drawn where none was given.
     """
 
@@ -81,7 +80,7 @@ class WorkerSet:
         self.counters: defaultdict[str, int] = defaultdict(int)
         self.timings: defaultdict[str, float] = defaultdict(float)
         self.metrics = EpisodeMetrics()
-        self._deltas: defaultdict[PolicyID, list[Arrays]] = defaultdict(list)
+        self.filter_deltas: defaultdict[PolicyID, list[Arrays]] = defaultdict(list)
         self._snapshots: Any = None
         self.seed = secrets.randbits(31) if self.options.seed is None else self.options.seed
         arguments = (resolve_env(env), self._table(policy_mapping_fn), self.options)
@@ -128,24 +127,11 @@ class WorkerSet:
         """What was last published: the snapshots, or for remote workers a reference to them."""
         return self._snapshots
 
-    def receive(self, fragment: Fragment) -> SampleBatch | MultiAgentBatch:
-        """Count a fragment, keep its episodes and filter deltas, and return its batch."""
-        batch = fragment.batch
-        self.counters["num_env_steps_sampled"] += batch.env_steps()
-        self.counters["num_agent_steps_sampled"] += batch.agent_steps()
-        self.metrics.add(fragment.episodes)
-        for pid, delta in fragment.filter_deltas.items():
-            if delta:
-                self._deltas[pid].append(delta)
-        for stage, seconds in fragment.timings.items():
-            self.timings[stage] += seconds
-        return batch
-
     def merge_filters(self) -> None:
         """Merge what the received fragments add to the filters, in the order they came."""
-        for pid, deltas in self._deltas.items():
+        for pid, deltas in self.filter_deltas.items():
             self.learners[pid].merge_filters(deltas)
-        self._deltas.clear()
+        self.filter_deltas.clear()
 
     def stop(self) -> None:
         """Close the environments and end the workers; Ray too, if it was started here."""

@@ -24,6 +24,7 @@ from rl_workers.flow.operators import (
     SelectExperiences,
     StandardizeFields,
     TrainOneStep,
+    receive,
 )
 from rl_workers.flow.parallel import ParallelIterator, from_actors, from_items
 from rl_workers.flow.results import StandardMetricsReporting
@@ -46,4 +47,5 @@ __all__ = [
     "TrainOneStep",
     "from_actors",
     "from_items",
+    "receive",
 ]

@@ -27,10 +27,11 @@ class LocalRollouts:
 
     def __init__(self, workers: WorkerSet) -> None:
         self.workers = workers
+        self.source = workers.local_input
 
     def __call__(self) -> Batch:
         started = perf_counter()
-        fragment = self.workers.local_input.next()
+        fragment = self.source.next()
         self.workers.timings["sample"] += perf_counter() - started
         return as_one_batch(self.workers, [fragment], "the local sampler")
 
@@ -181,15 +182,29 @@ class TrainOneStep:
 
 
 def as_one_batch(workers: WorkerSet, fragments: Sequence[Fragment | None], source: str) -> Batch:
-    """Hand fragments to the workers' bookkeeping and return their batches, as one.
+    """Receive fragments; their batches, as one.
 
     Raises:
         NoExperience: there is not a single step in them.
     """
-    batches = [workers.receive(fragment) for fragment in fragments if fragment is not None]
+    batches = [receive(workers, fragment) for fragment in fragments if fragment is not None]
     if not any(batch.count for batch in batches):
         raise NoExperience(f"{source} gave no experience: not a single step was sampled")
     return batches[0] if len(batches) == 1 else concat_samples(batches)
+
+
+def receive(workers: WorkerSet, fragment: Fragment) -> Batch:
+    """Count a fragment, keep its episodes and filter deltas, and return its batch."""
+    batch = fragment.batch
+    workers.counters["num_env_steps_sampled"] += batch.env_steps()
+    workers.counters["num_agent_steps_sampled"] += batch.agent_steps()
+    workers.metrics.add(fragment.episodes)
+    for policy_id, delta in fragment.filter_deltas.items():
+        if delta:
+            workers.filter_deltas[policy_id].append(delta)
+    for stage, seconds in fragment.timings.items():
+        workers.timings[stage] += seconds
+    return batch
 
 
 def learnable(batch: Batch, policies: frozenset[PolicyID]) -> list[tuple[PolicyID, SampleBatch]]:

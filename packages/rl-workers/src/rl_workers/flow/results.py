@@ -64,16 +64,18 @@ class Episode:
         return sum(self.returns.values())
 
     def record(self, worker: int, terminated: bool) -> EpisodeRecord:
-        """What remains of it when it has ended."""
+        """What remains of it when it has ended; it takes over the episode's dicts."""
         return EpisodeRecord(
-            eps_id=self.eps_id,
-            env_id=self.env_index,
-            worker=worker,
-            length=self.length,
-            returns=dict(self.returns),
-            policies=dict(self.policies),
-            custom={name: float(value) for name, value in self.custom_metrics.items()},
-            terminated=terminated,
+            self.eps_id,
+            self.env_index,
+            worker,
+            self.length,
+            self.returns,
+            self.policies,
+            {name: float(value) for name, value in self.custom_metrics.items()}
+            if self.custom_metrics
+            else {},
+            terminated,
         )
 
 

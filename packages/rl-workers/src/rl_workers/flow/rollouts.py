@@ -28,8 +28,8 @@ def ParallelRollouts(  # noqa: N802 - reads as the operator that it is in a plan
         workers: who samples; each request carries the newest snapshot of the policies.
         mode: `bulk_sync`: one batch per round of all workers, concatenated in worker order;
             `async`: each worker's batch as it comes; `raw`: a ParallelIterator of `Fragment`s whose
-            operators run inside the workers (after gathering, `.for_each(workers.receive)` does the
-            counting that the other modes do).
+            operators run inside the workers (then `.for_each(partial(receive, workers))`
+            counts what was gathered, as the other modes do by themselves).
         num_async: requests in flight to each worker, for `async`.
 
     Returns:
