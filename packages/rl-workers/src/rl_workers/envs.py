@@ -96,7 +96,9 @@ def env_spaces(spec: EnvSpec, config: Mapping[str, Any] | None = None) -> tuple[
         getattr(env, "close", bool)()
 
 
-def make_vector_env(spec: EnvSpec, context: EnvContext, num_envs: int) -> gym.vector.VectorEnv:
+def make_vector_env(
+    spec: EnvSpec, context: EnvContext, num_envs: int
+) -> gym.vector.VectorEnv[Any, Any, Any]:
     """The environment's own vectorised version (its `vector_entry_point`).
 
     Raises:
@@ -111,9 +113,10 @@ def make_vector_env(spec: EnvSpec, context: EnvContext, num_envs: int) -> gym.ve
             f"{env_id!r} has no vectorised version of its own (vector_entry_point). "
             "Leave vectorize=False: its copies are then stepped one after the other."
         )
-    return _make_by_id(
+    env: gym.vector.VectorEnv[Any, Any, Any] = _make_by_id(
         gym.make_vec, env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **context
     )
+    return env
 
 
 def _make_by_id(make: Callable[..., Any], env_id: str, **kwargs: Any) -> Any:

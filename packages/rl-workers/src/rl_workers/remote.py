@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from typing import Any
@@ -70,7 +71,7 @@ def _ray() -> tuple[Any, bool]:
     address = os.environ.get("RAY_ADDRESS", "")
     try:
         _check_reachable(address)
-        ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as e:
         raise WorkerError(
             f"Ray could not be reached or started (RAY_ADDRESS: {address or 'not set'}): {e}. "

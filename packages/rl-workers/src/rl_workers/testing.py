@@ -10,7 +10,7 @@ import numpy as np
 from rl_workers.multi_agent_env import MultiAgentEnv
 
 
-class CountingEnv(gym.Env[np.ndarray, int]):
+class CountingEnv(gym.Env[np.ndarray, Any]):
     """Observes (episode number, step); episodes of seeded length end by either flag.
 
     The reward is the step plus half the action. Odd lengths terminate, even ones truncate, and

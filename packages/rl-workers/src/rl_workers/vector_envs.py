@@ -188,7 +188,7 @@ class LocalEnvs:
 class GymVectorEnvs:
     """A Gymnasium VectorEnv in any of the three autoreset modes."""
 
-    def __init__(self, env: gym.vector.VectorEnv, worker: int = 0) -> None:  # type: ignore[type-arg]
+    def __init__(self, env: gym.vector.VectorEnv, worker: int = 0) -> None:
         self.envs: Sequence[Any] = getattr(env, "envs", ())
         self.num_envs = env.num_envs
         self.observation_space = env.single_observation_space

@@ -84,7 +84,11 @@ class WorkerSet:
         self._snapshots: Any = None
         self.seed = secrets.randbits(31) if self.options.seed is None else self.options.seed
         arguments = (resolve_env(env), self._table(policy_mapping_fn), self.options)
-        keywords = {"callbacks": callbacks, "num_workers": num_workers, "seed": self.seed}
+        keywords: dict[str, Any] = {
+            "callbacks": callbacks,
+            "num_workers": num_workers,
+            "seed": self.seed,
+        }
         self.local_worker: RolloutWorker | None = None
         self.remote_workers: list[Any] = []
         if num_workers == 0:
