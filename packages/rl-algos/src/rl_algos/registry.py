@@ -1,0 +1,37 @@
+"""Algorithms by name, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING
+
+from rl_algos.config import ConfigError
+
+if TYPE_CHECKING:
+    from rl_algos.trainer import TrainerDefinition
+
+ALGORITHMS = {"PG": "rl_algos.pg:PG", "PPO": "rl_algos.ppo:PPO"}
+"""{name: module:attribute} of the algorithms that come with this package."""
+
+
+def get_algorithm(name: str) -> TrainerDefinition:
+    """The trainer definition called `name`, or the one that `module:attribute` names.
+
+    Raises:
+        ConfigError: there is no such algorithm; the nearest one is named.
+    """
+    target = {known.lower(): path for known, path in ALGORITHMS.items()}.get(name.lower(), name)
+    module, colon, attribute = target.partition(":")
+    if not colon:
+        near = difflib.get_close_matches(name.upper(), ALGORITHMS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(
+            f"there is no algorithm {name!r}; {hint}Known: {', '.join(ALGORITHMS)}, "
+            "or your own as 'module:name'"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"algorithm {name!r} cannot be imported: {error}") from error
+    return found  # type: ignore[no-any-return]

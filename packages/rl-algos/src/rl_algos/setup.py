@@ -1,0 +1,132 @@
+"""From a config to policies and rollout workers."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rl_algos.config import ConfigError, TrainerConfig, fragment_length
+from rl_policy import DEFAULT_POLICY_CONFIG, PolicyDefinition, PolicySpec
+from rl_sample.protocols import DEFAULT_POLICY_ID, Learner
+from rl_workers import WorkerSet, env_spaces
+
+
+def make_policies(config: TrainerConfig, default_policy: Any, seed: int) -> dict[str, Learner]:
+    """The policies of a config, each for the spaces of the agents that play it.
+
+    Each starts from weights of its own, the first one from those that `seed` alone gives.
+
+    Raises:
+        ConfigError: a policy's spaces are neither given nor the same for all of its agents.
+    """
+    environment, multi = config.environment, config.multiagent
+    spaces = env_spaces(environment.env, environment.env_config)
+    specs = multi.policies or {DEFAULT_POLICY_ID: None}
+    policies = {}
+    for index, (policy_id, given) in enumerate(specs.items()):
+        spec = given or PolicySpec()
+        found = _spaces(policy_id, spec, spaces, imported(multi.policy_mapping_fn))
+        keys = {**config.policy_keys(), "seed": _seed(seed, index)}
+        make, keys = _accepting(spec.policy_class or default_policy, keys)
+        policies[policy_id] = make(*found, {**keys, **spec.config})
+    return policies
+
+
+def make_workers(config: TrainerConfig, policies: Mapping[str, Learner], seed: int) -> WorkerSet:
+    """The rollout workers that a config asks for."""
+    environment, workers, multi = config.environment, config.workers, config.multiagent
+    return WorkerSet(
+        environment.env,
+        policies,
+        num_workers=workers.num_workers,
+        policy_mapping_fn=imported(multi.policy_mapping_fn),
+        policies_to_train=multi.policies_to_train,
+        callbacks=imported(workers.callbacks),
+        num_cpus_per_worker=config.resources.num_cpus_per_worker,
+        rollout_fragment_length=fragment_length(config),
+        num_envs_per_worker=workers.num_envs_per_worker,
+        batch_mode=workers.batch_mode,
+        env_config=environment.env_config,
+        vectorize=workers.vectorize,
+        explore=config.exploration.explore,
+        seed=seed,
+        inference=workers.inference,
+        sampler_class=imported(workers.sampler_class),
+    )
+
+
+def limit_threads(count: int | None) -> None:
+    """Let the framework that is loaded compute with `count` threads, in the whole process.
+
+    Its default, one per core, makes updates of small nets several times slower on a busy machine.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and count is not None:
+        torch.set_num_threads(count)
+
+
+def imported(value: Any) -> Any:
+    """What `module:name` names; anything that is not a string stays.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{value!r} cannot be imported as 'module:name': {error}") from error
+
+
+def _accepting(policy: Any, keys: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A policy that knows the algorithm's keys, so that its loss can read them; and the keys.
+
+    A class of the user's own gets those that it declares.
+    """
+    if isinstance(policy, PolicyDefinition):
+        defaults = {**keys, **policy.default_config()}
+        return policy.with_updates(get_default_config=lambda: defaults), keys
+    known = {**DEFAULT_POLICY_CONFIG, **getattr(policy, "default_config", {})}
+    return policy, {key: value for key, value in keys.items() if key in known}
+
+
+def _seed(seed: int, index: int) -> int:
+    mixed = np.random.SeedSequence([seed, index]).generate_state(1)[0]
+    return seed if index == 0 else int(mixed)
+
+
+def _spaces(
+    policy_id: str, spec: PolicySpec, spaces: tuple[Any, Any], mapping_fn: Any
+) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """(observation space, action space) of a policy: as its spec says, else as the env's agents."""
+    given = (spec.observation_space, spec.action_space)
+    found = []
+    for what, space, of_env in zip(("observation", "action"), given, spaces, strict=True):
+        if space is None and isinstance(of_env, Mapping):
+            space = _shared_space(policy_id, f"{what}_space", of_env, mapping_fn)
+        found.append(of_env if space is None else space)
+    return found[0], found[1]
+
+
+def _shared_space(
+    policy_id: str, what: str, of_agents: Mapping[Any, Any], mapping_fn: Any
+) -> gym.Space[Any]:
+    """The one space that all agents of a policy have."""
+    players = [a for a in of_agents if mapping_fn is None or mapping_fn(a, 0, 0) == policy_id]
+    players = players or list(of_agents)
+    first: gym.Space[Any] = of_agents[players[0]]
+    for agent in players[1:]:
+        if of_agents[agent] != first:
+            raise ConfigError(
+                f"policy {policy_id!r} is played by {players[0]!r} and {agent!r}, whose {what} "
+                f"differs ({first} and {of_agents[agent]}): give PolicySpec({what}=…), or them "
+                "policies of their own"
+            )
+    return first

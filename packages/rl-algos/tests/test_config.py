@@ -1,0 +1,141 @@
+"""Flat keys in, a nested typed model inside, and errors that say how to mend them."""
+
+from __future__ import annotations
+
+import pytest
+
+from rl_algos import ConfigError, PGConfig, PPOConfig, TrainerConfig
+from rl_algos.config import fragment_length, key_index, section_names, validated
+from rl_algos.sections import Section
+
+
+def test_a_flat_key_goes_to_its_section():
+    config = validated(PPOConfig, {"env": "CartPole-v1", "num_workers": 2, "lr": 0.1})
+    assert config.environment.env == "CartPole-v1"
+    assert config.workers.num_workers == 2
+    assert config.lr == 0.1
+    assert config["num_workers"] == 2
+
+
+def test_a_section_may_be_given_whole_and_mixed_with_flat_keys():
+    config = validated(PPOConfig, {"model": {"fcnet_hiddens": [32]}, "fcnet_activation": "relu"})
+    assert config.model.fcnet_hiddens == (32,)
+    assert config.model.fcnet_activation == "relu"
+
+
+def test_lambda_is_a_key_although_it_is_a_python_keyword():
+    assert validated(PPOConfig, {"lambda": 0.5}).lambda_ == 0.5
+    assert validated(PPOConfig, {"lambda": 0.5})["lambda"] == 0.5
+
+
+def test_flat_keys_give_the_same_config_again():
+    config = validated(PPOConfig, {"lambda": 0.5, "num_workers": 4, "fcnet_hiddens": [8]})
+    assert validated(PPOConfig, config.flat()) == config
+
+
+def test_the_config_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        PPOConfig().lr = 1.0
+
+
+def test_a_policy_gets_the_algorithms_keys_and_its_own_but_not_the_environment():
+    keys = PPOConfig().policy_keys()
+    assert {"clip_param", "lambda", "seed", "observation_filter"} <= keys.keys()
+    assert "env" not in keys
+    assert "num_workers" not in keys
+    assert keys["model"].fcnet_hiddens == (64, 64)
+
+
+def test_pg_keeps_its_own_default_of_a_section_when_another_key_of_it_is_given():
+    config = validated(PGConfig, {"num_workers": 2})
+    assert config.workers.batch_mode == "complete_episodes"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"num_wokers": 2}, "no key 'num_wokers'; did you mean 'num_workers'"),
+        ({"model": {"fcnet_hidens": [1]}}, "did you mean 'fcnet_hiddens'"),
+        ({"model": {"num_workers": 1}}, "'num_workers' does not belong into section 'model'"),
+        ({"model": 3}, "'model' is a section, give it a dict"),
+        ({"lr": 0.1, "num_workers": -1}, "num_workers = -1: .*greater than or equal to 0"),
+        ({"lr": "fast"}, "lr = 'fast': .*valid number"),
+        ({"framework": "tf"}, "framework = 'tf': .*'auto' or 'torch'"),
+        ({"model": {"fcnet_activation": "tanhh"}}, "did you mean 'tanh'"),
+        ({"num_workers": 1, "workers": {"num_workers": 2}}, "'num_workers' is given twice"),
+    ],
+)
+def test_a_key_that_cannot_be_meant_is_named(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        validated(PPOConfig, keys)
+
+
+def test_all_wrong_values_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        validated(PPOConfig, {"lr": -1, "gamma": 2})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "length"),
+    [
+        ({"train_batch_size": 1024, "num_envs_per_worker": 8}, 128),
+        ({"train_batch_size": 1024, "num_envs_per_worker": 8, "num_workers": 2}, 64),
+        ({"train_batch_size": 1024, "rollout_fragment_length": 16}, 16),
+        ({"train_batch_size": 1000, "batch_mode": "complete_episodes", "num_workers": 3}, 41),
+    ],
+)
+def test_auto_fragments_make_one_batch(keys, length):
+    assert fragment_length(validated(PPOConfig, keys)) == length
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"train_batch_size": 1000, "num_workers": 3},
+            "train_batch_size=1000 .* num_workers=3 and num_envs_per_worker=8 .*=984 or 1008",
+        ),
+        ({"train_batch_size": 4}, "sgd_minibatch_size|num_envs_per_worker=8 .*train_batch_size=8"),
+        (
+            {"train_batch_size": 1024, "rollout_fragment_length": 100},
+            "rollout_fragment_length=100: set train_batch_size=800 or 1600",
+        ),
+        (
+            {"train_batch_size": 512, "sgd_minibatch_size": 1024},
+            "sgd_minibatch_size=1024 is larger than train_batch_size=512",
+        ),
+        (
+            {"use_lstm": True, "sgd_minibatch_size": 10},
+            "sgd_minibatch_size=10 cannot hold .*max_seq_len=20",
+        ),
+        ({"policies": {"a": None, "b": None}}, "policies .* policy_mapping_fn"),
+        ({"policies_to_train": ["x"]}, "policies_to_train names 'x'"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_both_named(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        validated(PPOConfig, keys)
+
+
+def test_two_sections_cannot_share_a_name():
+    class More(Section):
+        lr: float = 0.0
+
+    class Ambiguous(TrainerConfig):
+        more: More = More()
+
+    with pytest.raises(TypeError, match="two keys 'lr'"):
+        key_index(Ambiguous)
+
+
+def test_ppo_has_few_keys_and_each_is_documented():
+    index = key_index(PPOConfig)
+    assert len([key for key, (section, _) in index.items() if section is None]) <= 20
+    assert len(index) <= 90
+    for name, field in PPOConfig.model_fields.items():
+        assert field.description or name in section_names(PPOConfig), name
+    for name in section_names(PPOConfig):
+        if name != "model":  # rl-policy documents its own
+            section = PPOConfig.model_fields[name].annotation
+            assert all(field.description for field in section.model_fields.values()), name

@@ -1,0 +1,152 @@
+"""Which network: a small typed config with RLlib's names, and the registry of custom models."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "silu", "elu", "linear")
+
+_CUSTOM_MODELS: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network of a policy; names as in RLlib's model config.
+
+    Defaults are two 64x64 tanh nets, one for the policy and one for the value.
+    """
+
+    fcnet_hiddens: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer (observations that are vectors)."""
+    fcnet_activation: str = "tanh"
+    """One of `ACTIVATIONS`."""
+    conv_filters: tuple[tuple[int, int, int], ...] | None = None
+    """(channels, kernel, stride) of each convolution over images; None: by the image's size."""
+    conv_activation: str = "relu"
+    post_fcnet_hiddens: tuple[int, ...] = ()
+    """Units of dense layers after the convolutions or after `fcnet_hiddens`."""
+    post_fcnet_activation: str = "relu"
+    free_log_std: bool = False
+    """True: a Gaussian's log standard deviation is a parameter and not an output of the net."""
+    vf_share_layers: bool = False
+    """True: the value head reads the policy's last hidden layer (always so with an LSTM)."""
+    use_lstm: bool = False
+    max_seq_len: int = 20
+    """Rows of one sequence that a recurrent net is learned on."""
+    lstm_cell_size: int = 64
+    lstm_use_prev_action: bool = False
+    lstm_use_prev_reward: bool = False
+    custom_model: str | type | None = None
+    """A name given to `register_custom_model`, or the class itself."""
+    custom_model_config: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the custom model's constructor."""
+    custom_action_dist: str | None = None
+    """A name given to `register_action_dist`."""
+
+    def __post_init__(self) -> None:
+        for name in ("fcnet_hiddens", "post_fcnet_hiddens"):
+            object.__setattr__(self, name, _sizes(name, getattr(self, name)))
+        for name in ("fcnet_activation", "conv_activation", "post_fcnet_activation"):
+            object.__setattr__(self, name, _activation(name, getattr(self, name)))
+        if self.conv_filters is not None:
+            object.__setattr__(self, "conv_filters", _filters(self.conv_filters))
+        for name in ("max_seq_len", "lstm_cell_size"):
+            _sizes(name, [getattr(self, name)])
+        if self.use_lstm and self.custom_model is not None:
+            raise ValueError(
+                "model: use_lstm=True wraps the built-in nets only; give the custom model its own "
+                "recurrent state (get_initial_state) and leave use_lstm False"
+            )
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any] | ModelConfig) -> ModelConfig:
+        """Build from a plain mapping such as `config["model"]`.
+
+        Raises:
+            ValueError: an unknown key (the nearest known one is named) or a wrong value.
+        """
+        if isinstance(given, ModelConfig):
+            return given
+        known = [f.name for f in fields(cls)]
+        for key in given:
+            if key not in known:
+                raise ValueError(f"unknown model config key {key!r}{did_you_mean(key, known)}")
+        return cls(**given)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data, such that `from_mapping` gives an equal config."""
+        return asdict(self) | {"custom_model": self.custom_model}
+
+
+def register_custom_model(name: str, model_class: Any) -> None:
+    """Make `model_class` known as `config["model"]["custom_model"] = name`.
+
+    Args:
+        name: any string; a later registration replaces an earlier one.
+        model_class: a subclass of `rl_policy.torch.TorchModel`, called with `(observation_space,
+            action_space, num_outputs, model_config, name, **custom_model_config)`.
+    """
+    _CUSTOM_MODELS[name] = model_class
+
+
+def find_custom_model(model: str | type) -> Any:
+    """The class behind a registered name (a class is returned as it is).
+
+    Raises:
+        ValueError: nobody registered that name.
+    """
+    if not isinstance(model, str):
+        return model
+    if model not in _CUSTOM_MODELS:
+        raise ValueError(
+            f"no custom model is registered as {model!r}{did_you_mean(model, _CUSTOM_MODELS)}; "
+            f"call register_custom_model({model!r}, YourModel) first"
+        )
+    return _CUSTOM_MODELS[model]
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or what there is where nothing comes near."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(given), names, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(sorted(names))}" if names else ""
+
+
+def _sizes(name: str, values: Any) -> tuple[int, ...]:
+    if isinstance(values, int) or any(int(v) != v or v < 1 for v in values):
+        raise ValueError(f"model: {name} must be positive whole numbers, got {values!r}")
+    return tuple(int(v) for v in values)
+
+
+def _activation(name: str, value: str | None) -> str:
+    value = {None: "linear", "swish": "silu"}.get(value, value)  # RLlib's spellings
+    if value not in ACTIVATIONS:
+        raise ValueError(f"model: unknown {name} {value!r}{did_you_mean(str(value), ACTIVATIONS)}")
+    return value
+
+
+def _filters(values: Iterable[Any]) -> tuple[tuple[int, int, int], ...]:
+    filters = []
+    for row in values:
+        try:
+            channels, kernel, stride = row
+            kernel = kernel if isinstance(kernel, int) else _square(kernel)
+        except (TypeError, ValueError):
+            raise ValueError(
+                "model: conv_filters must be a list of [channels, kernel, stride], such as "
+                f"[[16, 8, 4], [32, 4, 2]]; got {row!r}"
+            ) from None
+        filters.append((int(channels), kernel, int(stride)))
+    return tuple(filters)
+
+
+def _square(kernel: Any) -> int:
+    height, width = kernel
+    if height != width:
+        raise ValueError
+    return int(height)

@@ -1,0 +1,181 @@
+"""What travels to a worker so that it can act: plain data, no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rl_policy.action_dist import ActionDist, make_action_dist
+from rl_policy.actor import FragmentPostprocess, NetActor
+from rl_policy.config import resolve_framework
+from rl_policy.filters import check_filter_name
+from rl_policy.hooks import ActingHooks
+from rl_policy.layout import NetLayout
+from rl_policy.model_config import ModelConfig, did_you_mean
+from rl_policy.numpy_net import NumpyNet
+from rl_policy.spaces import encoded_shape
+from rl_sample.protocols import Needs
+
+
+@dataclass(frozen=True)
+class NetActorSpec:
+    """How to build the actor of a policy with a network."""
+
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    config: Mapping[str, Any]
+    """The policy's flat config, a plain dict."""
+    model: ModelConfig
+    dist: ActionDist
+    needs: Needs
+    framework: str | None = None
+    """What the "framework" engine is; None: the one that is installed."""
+    hooks: ActingHooks = field(default_factory=ActingHooks)
+    engine: str = "numpy"
+    engine_reason: str = ""
+
+    def build(
+        self, engine: str = "auto", *, worker_index: int = 0, num_workers: int = 0
+    ) -> tuple[NetActor, FragmentPostprocess]:
+        """Make the actor; it can act once it was given a snapshot (`load`).
+
+        Args:
+            engine: "auto" (what the policy chose), "numpy" or "framework".
+            worker_index: 0 in the driver, 1… in workers.
+            num_workers: how many workers there are.
+
+        Raises:
+            ValueError: `engine="numpy"` for a policy that needs its framework.
+            ImportError: the framework is needed and not installed.
+        """
+        engine = self.engine if engine == "auto" else engine
+        if engine == "numpy":
+            reason = numpy_obstacle(self.layout, self.model, self.hooks)
+            if reason is not None:
+                raise ValueError(f"inference='numpy' is impossible: {reason}")
+            actor = NetActor(self, NumpyNet(self.layout))
+        else:
+            framework = resolve_framework(self.framework or "auto")
+            build_net = import_module(f"rl_policy.{framework}.net").build_net
+            actor = NetActor(self, build_net(self))
+        return actor, FragmentPostprocess(actor, self.hooks.postprocess_fn)
+
+    @property
+    def layout(self) -> NetLayout:
+        """The catalogue network that these spaces and this model config ask for."""
+        return net_layout(self.observation_space, self.dist, self.model)
+
+
+def catalogue_spec(
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    config: Mapping[str, Any],
+    *,
+    dist: ActionDist | None = None,
+    needs: Needs | None = None,
+    hooks: ActingHooks | None = None,
+    framework: str | None = None,
+) -> NetActorSpec:
+    """The spec of a policy whose network is as `config["model"]` says.
+
+    Args:
+        observation_space: of one agent.
+        action_space: of one agent.
+        config: a policy's flat config (see `resolve_config`).
+        dist: distribution of actions; None: as the config says.
+        needs: what the policy's author asks of the sampler beside what the network needs.
+        hooks: acting hooks.
+        framework: of the "framework" engine.
+
+    Raises:
+        ValueError: a config value that does not exist or does not fit the spaces.
+    """
+    check_filter_name(config["observation_filter"])
+    model, hooks = ModelConfig.from_mapping(config["model"]), hooks or ActingHooks()
+    dist = dist or make_action_dist(action_space, model.custom_action_dist)
+    layout = net_layout(observation_space, dist, model)
+    engine, reason = choose_engine(config["inference"], numpy_obstacle(layout, model, hooks))
+    return NetActorSpec(
+        observation_space=observation_space,
+        action_space=action_space,
+        config={**config, "model": model.to_mapping()},
+        model=model,
+        dist=dist,
+        needs=catalogue_needs(model, dist, needs or Needs()),
+        framework=framework,
+        hooks=hooks,
+        engine=engine,
+        engine_reason=reason,
+    )
+
+
+def net_layout(
+    observation_space: gym.Space[Any], dist: ActionDist, model: ModelConfig
+) -> NetLayout:
+    """The catalogue network for a pair of spaces.
+
+    Raises:
+        ValueError: `free_log_std` with a distribution that has no standard deviation.
+    """
+    if model.free_log_std and dist.name not in ("DiagGaussian", "SquashedGaussian"):
+        raise ValueError(
+            f"model: free_log_std=True needs a Gaussian action distribution, not {dist.name!r}"
+        )
+    prev_size = 0
+    if model.use_lstm and model.lstm_use_prev_action:
+        prev_size += int(np.prod(encoded_shape(dist.raw_space)))
+    if model.use_lstm and model.lstm_use_prev_reward:
+        prev_size += 1
+    return NetLayout(model, encoded_shape(observation_space), dist.input_size, prev_size)
+
+
+def catalogue_needs(model: ModelConfig, dist: ActionDist, asked: Needs) -> Needs:
+    """What a catalogue network and its policy's author (`asked`) want of the sampler."""
+    act = dict(asked.act)
+    if model.use_lstm and model.lstm_use_prev_action:
+        act["prev_actions"] = ("actions", (-1,))
+    if model.use_lstm and model.lstm_use_prev_reward:
+        act["prev_rewards"] = ("rewards", (-1,))
+    cell = ((model.lstm_cell_size,), np.float32)
+    return asked._replace(
+        act=act,
+        state=(cell, cell) if model.use_lstm else asked.state,
+        max_seq_len=model.max_seq_len if model.use_lstm else asked.max_seq_len,
+        noise={**dist.noise, **asked.noise},
+    )
+
+
+def numpy_obstacle(layout: NetLayout, model: ModelConfig, hooks: ActingHooks) -> str | None:
+    """Why NumPy alone cannot act, or None where it can."""
+    if model.custom_model is not None:
+        return "the custom model runs in its framework"
+    if layout.is_image:
+        return "convolutional nets have no NumPy forward"
+    return hooks.framework_reason()
+
+
+def choose_engine(inference: str, obstacle: str | None) -> tuple[str, str]:
+    """Which engine acts, and why.
+
+    Args:
+        inference: `config["inference"]`.
+        obstacle: what `numpy_obstacle` said.
+
+    Raises:
+        ValueError: unknown name, or "numpy" where it is impossible.
+    """
+    if inference not in ("auto", "numpy", "framework"):
+        choices = ("auto", "numpy", "framework")
+        raise ValueError(f"unknown inference {inference!r}{did_you_mean(inference, choices)}")
+    if inference == "framework":
+        return "framework", "inference='framework' was asked for"
+    if obstacle is None:
+        return "numpy", "catalogue model on a CPU"
+    if inference == "numpy":
+        raise ValueError(f"inference='numpy' is impossible: {obstacle}")
+    return "framework", obstacle

@@ -1,0 +1,20 @@
+"""The part of rl_policy that needs PyTorch: models to subclass, optimisers, the learner."""
+
+from __future__ import annotations
+
+from rl_policy.torch.model import LSTM, Conv, Dense, TorchModel
+from rl_policy.torch.optim import SGD, Adam, FlatParameters, Optimizer, RMSprop
+from rl_policy.torch.policy import TorchPolicy
+
+__all__ = [
+    "LSTM",
+    "SGD",
+    "Adam",
+    "Conv",
+    "Dense",
+    "FlatParameters",
+    "Optimizer",
+    "RMSprop",
+    "TorchModel",
+    "TorchPolicy",
+]

@@ -1,0 +1,77 @@
+"""A torch model behind the NumPy face that actors use (`inference="framework"`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+
+from rl_policy.actor import State
+from rl_policy.spec import NetActorSpec
+from rl_policy.torch.batch import to_tensor
+from rl_policy.torch.build import build_model
+from rl_policy.torch.weights import set_weights
+from rl_sample import unflatten_nested
+from rl_sample.protocols import Arrays
+
+_CPU = torch.device("cpu")
+
+
+def build_net(spec: NetActorSpec) -> TorchNet:
+    """What `NetActorSpec.build` looks for in every framework."""
+    return TorchNet(spec)
+
+
+class TorchNet:
+    """Forward passes without gradients, on the CPU."""
+
+    def __init__(self, spec: NetActorSpec) -> None:
+        """Weights come with `load`."""
+        self.model, _ = build_model(spec, spec.hooks, spec.dist, seed=0)
+
+    def load(self, weights: Arrays) -> None:
+        """Take weights by name."""
+        set_weights(self.model, weights)
+
+    def forward(self, input_dict: Mapping[str, Any], state: State) -> tuple[np.ndarray, State]:
+        """One step of `B` rows; see `NumpyNet.forward`."""
+        with torch.no_grad():
+            outputs, state_out = self._run(input_dict, state)
+        return outputs.numpy(), tuple(s.numpy() for s in state_out)
+
+    def values(self, input_dict: Mapping[str, Any], state: State) -> np.ndarray | None:
+        """Value estimates [B] float32; None if the model has no `value_function`."""
+        if not self.model.has_value:
+            return None
+        with torch.no_grad():
+            self._run(input_dict, state)
+            return self.model.value_function().numpy()
+
+    def native(self, tree: Any) -> Any:
+        """Arrays as tensors."""
+        return _map(lambda a: to_tensor(a, _CPU) if isinstance(a, np.ndarray) else a, tree)
+
+    def numpy(self, tree: Any) -> Any:
+        """Tensors as arrays."""
+        return _map(lambda t: t.numpy() if isinstance(t, torch.Tensor) else t, tree)
+
+    def inference(self) -> AbstractContextManager[Any]:
+        """No gradients."""
+        return torch.no_grad()
+
+    def _run(self, input_dict: Mapping[str, Any], state: State) -> Any:
+        roots = dict.fromkeys(name.split("/", 1)[0] for name in input_dict)
+        nested = {root: self.native(unflatten_nested(root, input_dict)) for root in roots}
+        seq_lens = torch.ones(len(input_dict["obs_flat"]), dtype=torch.int32)
+        return self.model(nested, [to_tensor(s, _CPU) for s in state], seq_lens)
+
+
+def _map(function: Any, tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _map(function, value) for key, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return tuple(_map(function, value) for value in tree)
+    return function(tree)

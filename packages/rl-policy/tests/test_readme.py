@@ -1,0 +1,30 @@
+"""What README and examples show runs as written."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1]
+NEED_TORCH = ["01_policy_gradient", "02_ppo_loss", "04_custom_model"]
+
+
+@pytest.mark.torch
+def test_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(), re.DOTALL)
+    exec("\n".join(blocks), {"__name__": "readme"})
+    assert "total_loss" in capsys.readouterr().out
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", NEED_TORCH)
+def test_examples(name):
+    runpy.run_path(str(PACKAGE / "examples" / f"{name}.py"), run_name="__main__")
+
+
+def test_the_numpy_example():
+    runpy.run_path(str(PACKAGE / "examples" / "03_numpy_policy.py"), run_name="__main__")
