@@ -172,10 +172,12 @@ class SampleBatch(ColumnNames, MutableMapping[str, Any]):
         self._bind({**kept, **added})
 
     def _fits(self, key: str, value: Any) -> bool:
-        """Whether `value` can be bound as it is: the case of every column written while sampling."""
-        known = key in self.arrays or not ("/" in key or key in self)
-        array = isinstance(value, np.ndarray) and value.ndim > 0 and self.seq_lens is None
-        return known and array and key != "dones" and len(value) == self._rows() > 0
+        """Whether `value` can be bound as it is, which is so for columns made while sampling."""
+        if not isinstance(value, np.ndarray) or value.ndim == 0 or self.seq_lens is not None:
+            return False
+        if key not in self.arrays and ("/" in key or key in self):
+            return False
+        return key != "dones" and len(value) == self._rows() > 0
 
     def __delitem__(self, key: str) -> None:
         kept = {name: array for name, array in self.arrays.items() if not belongs(name, key)}
@@ -191,7 +193,7 @@ class SampleBatch(ColumnNames, MutableMapping[str, Any]):
         """Whether `batch[key]` can be read, derived columns included."""
         if not isinstance(key, str):
             return False
-        if key in self.arrays or any(name.startswith(key + "/") for name in self.arrays):
+        if key in self.arrays or key in [name.split("/", 1)[0] for name in self.arrays]:
             return True
         if key == "new_obs":
             return self.segments is not None and has_next_obs(self.segments, self.arrays)
