@@ -260,7 +260,7 @@ class FragmentPostprocess:
         columns = batch.arrays
         if "action_logp" not in columns and "action_dist_inputs" in columns:
             dist = self._policy.dist_class.make(columns["action_dist_inputs"])
-            batch["action_logp"] = dist.logp(unflatten_nested("actions", columns))
+            batch["action_logp"] = dist.logp(batch["actions"])
         if self._function is None:
             return batch
         return self._function(self._policy, batch, others, episode)

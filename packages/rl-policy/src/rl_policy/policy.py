@@ -223,7 +223,7 @@ class Policy:
             return
         self.global_step = step
         for name, schedule in self._schedules.items():
-            self.coeffs[name] = schedule(step)
+            self.coeffs[name] = float(schedule(step))
 
     # ----------------------------------------------------------------- weights
 

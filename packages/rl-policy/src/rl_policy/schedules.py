@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[int], Any]
+"""From lifetime env steps to a number."""
 
 
 def piecewise_linear(name: str, points: Any) -> Schedule:
@@ -32,7 +34,7 @@ def piecewise_linear(name: str, points: Any) -> Schedule:
             f"{name} must be a list of [env step, value] with rising steps, such as "
             f"[[0, 0.001], [100000, 0.0]]; got {points!r}"
         )
-    return lambda step: float(np.interp(step, steps, values))
+    return partial(np.interp, xp=steps, fp=values)
 
 
 def coefficient_schedules(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Schedule]:

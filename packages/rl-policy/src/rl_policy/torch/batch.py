@@ -31,8 +31,8 @@ def load_batch(
     if batch.count == 0:
         raise ValueError("cannot learn on an empty batch")
     columns = dict(batch.arrays)
-    if "dones" not in columns and "terminateds" in columns:
-        columns["dones"] = batch["dones"]
+    if "terminateds" in columns and "truncateds" in columns:
+        columns["dones"] = columns["terminateds"] | columns["truncateds"]
     if "new_obs" in needs.learn:
         columns |= flatten_nested("new_obs", batch["new_obs"])
         columns["new_obs_flat"] = inputs.flat("new_obs", columns)

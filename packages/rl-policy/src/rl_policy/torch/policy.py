@@ -135,7 +135,9 @@ class TorchPolicy(Policy):
         Raises:
             FloatingPointError: a loss or gradient is not finite; weights are as before that update.
         """
-        self.follow_schedules(step)
+        if step is not None:
+            self.global_step = step
+            self.coeffs.update({name: float(at(step)) for name, at in self._schedules.items()})
         loaded, valid = self._load(batch)
         meter = Meter(loaded, valid)
         for train_batch in loaded.minibatches(epochs, minibatch_size, rng or self.rng, self._renew):
