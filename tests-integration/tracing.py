@@ -27,10 +27,7 @@ def is_ours(code: CodeType) -> bool:
 def executed_lines(
     run: Callable[[], object], first: CodeType, last: Callable[[CodeType], bool]
 ) -> set[tuple[str, int]]:
-    """(file, line) of each line of ours that runs from the first call of `first` to that of `last`.
-
-    What runs around them counts too: the lines of their callers up to where they call.
-    """
+    """(file, line) of each line of ours that runs between the first calls of `first` and `last`."""
     lines: set[tuple[str, int]] = set()
     phase = ["before"]
 
@@ -38,7 +35,6 @@ def executed_lines(
         code = frame.f_code
         if code is first and phase[0] == "before":
             phase[0] = "within"
-            lines.update((f.f_code.co_filename, f.f_lineno) for f in own_stack(frame.f_back))
         if phase[0] == "within" and last(code):
             phase[0] = "after"
         if not is_ours(code) or phase[0] == "after":

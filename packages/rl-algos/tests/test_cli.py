@@ -92,6 +92,11 @@ def test_bad_input_is_one_clear_message(rl, arguments, message):
     assert re.search(message, done.stderr), done.stderr
 
 
+def test_names_are_printed_as_they_are(rl):
+    done = rl("--run=PPO", "--env=no_envs:Four:[x]")
+    assert done.output.startswith("PPO on no_envs:Four:[x]: defaults, no preset")
+
+
 def test_the_traceback_is_there_when_asked_for(rl):
     assert isinstance(rl("--run=PPOO", "-v").exception, ValueError)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rl_algos import ConfigError, PGConfig, PPOConfig, TrainerConfig
-from rl_algos.config import fragment_length, key_index, section_names, validated
+from rl_algos.config import fragment_length, validated
+from rl_algos.keys import key_index, section_names
 from rl_algos.sections import Section
 
 

@@ -118,7 +118,7 @@ def encode_config(keys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decode_config(encoded: Mapping[str, Any], fill: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that `encode_config` encoded, with holes (and whatever else) taken from `fill`.
+    """The keys that `encode_config` encoded, less those that `fill` replaces.
 
     Raises:
         CheckpointError: a hole is left open, or a name cannot be imported any more.
@@ -129,8 +129,7 @@ def decode_config(encoded: Mapping[str, Any], fill: Mapping[str, Any]) -> dict[s
             f"the checkpoint could not store {holes}: give them again, as in "
             f"from_checkpoint(path, {holes[0]}=…)"
         )
-    stored = {key: _decode(key, value) for key, value in encoded.items() if key not in fill}
-    return {**stored, **fill}
+    return {key: _decode(key, value) for key, value in encoded.items() if key not in fill}
 
 
 def _encode(value: Any) -> Any:

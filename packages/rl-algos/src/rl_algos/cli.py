@@ -50,7 +50,7 @@ def train(
     verbose: Annotated[bool, typer.Option("-v", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train until the goal is reached or the budget is spent, and save a checkpoint."""
-    console = Console()
+    console = make_console()
     try:
         keys = {**_json("--config", config), **({"env": env} if env else {})}
         if seed is not None:
@@ -62,9 +62,14 @@ def train(
     except _user_errors() as error:
         if verbose:
             raise
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        make_console(stderr=True).print(f"error: {error}", style="red", soft_wrap=True)
         raise typer.Exit(2) from None
     raise typer.Exit(0 if reached else 1)
+
+
+def make_console(stderr: bool = False) -> Console:
+    """A console that prints names as they are: `:Four:` is no emoji, `[x]` no markup."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def run_training(
@@ -84,7 +89,7 @@ def run_training(
     resolved = resolve_config(definition, keys)
     stop = stop or (resolved.preset.stop if resolved.preset else DEFAULT_STOP)
     criteria = " or ".join(f"{key} {value:,}" for key, value in stop.items())
-    console.print(f"{resolved.origin}; until {criteria}", highlight=False, soft_wrap=True)
+    console.print(f"{resolved.origin}; until {criteria}", soft_wrap=True)
     started = time.strftime("%Y-%m-%d_%H-%M-%S")
     name = str(resolved.config["env"]).replace("/", "_").replace(":", "_")
     with Trainer(definition, resolved.config, resolved.origin) as trainer:
@@ -94,7 +99,7 @@ def run_training(
             if trainer.iteration:
                 path = trainer.save(local_dir / f"{definition.name}_{name}_{started}")
                 where = f"checkpoint: {path} (seed {trainer.seed})"
-                console.print(where, highlight=False, soft_wrap=True)
+                console.print(where, soft_wrap=True)
     if result is None or interrupted:
         raise KeyboardInterrupt
     return report(console, result, stop)

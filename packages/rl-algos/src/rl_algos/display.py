@@ -52,7 +52,7 @@ class LiveDisplay:
         width = max(10, min(60, self._console.width - 20))
         figures = Table.grid(padding=(0, 3))
         for left, right in _pairs(list(describe(result).items())):
-            figures.add_row(f"[dim]{left[0]}", left[1], f"[dim]{right[0]}", right[1])
+            figures.add_row(dim(left[0]), left[1], dim(right[0]), right[1])
         parts: list[Any] = []
         if self._curve:
             curve = sparkline(self._curve, width)
@@ -62,7 +62,7 @@ class LiveDisplay:
             if key == "timesteps_total" and target > 0:
                 row = Table.grid(padding=(0, 1))
                 bar = ProgressBar(total=target, completed=result[key], width=width)
-                row.add_row("[dim]budget ", bar, f"{result[key]:,} / {target:,.0f}")
+                row.add_row(dim("budget "), bar, f"{result[key]:,} / {target:,.0f}")
                 parts.append(row)
         return Group(*parts)
 
@@ -91,7 +91,7 @@ class PlainDisplay:
     def _print(self) -> None:
         assert self._held is not None
         line = "  ".join(f"{name} {value}" for name, value in describe(self._held).items())
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)
         self._last, self._held = perf_counter(), None
 
 
@@ -122,6 +122,11 @@ def describe(result: Mapping[str, Any]) -> dict[str, str]:
                     f"{stats[name]:.3f}"
                 )
     return figures
+
+
+def dim(text: str) -> Text:
+    """A label, less bright than its value."""
+    return Text(text, style="dim")
 
 
 def sparkline(values: list[float], width: int) -> str:

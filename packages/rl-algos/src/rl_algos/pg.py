@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import PositiveFloat, PositiveInt
 
 from rl_algos.config import TrainerConfig
+from rl_algos.definition import build_trainer
 from rl_algos.sections import RolloutSection
-from rl_algos.trainer import build_trainer
 from rl_policy import build_policy, discounted, masked_mean
 from rl_workers import WorkerSet
 from rl_workers.flow import (

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from rl_algos.config import TrainerConfig
+from rl_algos.definition import build_trainer
 from rl_algos.sections import Schedule
-from rl_algos.trainer import build_trainer
 from rl_policy import build_policy, gae, masked_mean
 from rl_policy.xp import array_namespace
 from rl_sample.protocols import Learned

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rl_algos.config import ConfigError, TrainerConfig, nest, validated
+from rl_algos.config import TrainerConfig, validated
+from rl_algos.keys import ConfigError, nest
 from rl_algos.registry import get_algorithm
 
 if TYPE_CHECKING:
-    from rl_algos.trainer import TrainerDefinition
+    from rl_algos.definition import TrainerDefinition
 
 
 class Preset(NamedTuple):

@@ -6,10 +6,10 @@ import difflib
 import importlib
 from typing import TYPE_CHECKING
 
-from rl_algos.config import ConfigError
+from rl_algos.keys import ConfigError
 
 if TYPE_CHECKING:
-    from rl_algos.trainer import TrainerDefinition
+    from rl_algos.definition import TrainerDefinition
 
 ALGORITHMS = {"PG": "rl_algos.pg:PG", "PPO": "rl_algos.ppo:PPO"}
 """{name: module:attribute} of the algorithms that come with this package."""

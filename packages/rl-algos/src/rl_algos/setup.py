@@ -10,7 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rl_algos.config import ConfigError, TrainerConfig, fragment_length
+from rl_algos.config import TrainerConfig, fragment_length
+from rl_algos.keys import ConfigError
 from rl_policy import DEFAULT_POLICY_CONFIG, PolicyDefinition, PolicySpec
 from rl_sample.protocols import DEFAULT_POLICY_ID, Learner
 from rl_workers import WorkerSet, env_spaces
@@ -29,7 +30,7 @@ def make_policies(config: TrainerConfig, default_policy: Any, seed: int) -> dict
     specs = multi.policies or {DEFAULT_POLICY_ID: None}
     policies = {}
     for index, (policy_id, given) in enumerate(specs.items()):
-        spec = given or PolicySpec()
+        spec = _spec(policy_id, given)
         found = _spaces(policy_id, spec, spaces, imported(multi.policy_mapping_fn))
         keys = {**config.policy_keys(), "seed": _seed(seed, index)}
         make, keys = _accepting(spec.policy_class or default_policy, keys)
@@ -83,6 +84,19 @@ def imported(value: Any) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{value!r} cannot be imported as 'module:name': {error}") from error
+
+
+def _spec(policy_id: str, given: Any) -> PolicySpec:
+    """A policy's spec from what stands under `policies`: None, a PolicySpec, its fields."""
+    if isinstance(given, PolicySpec):
+        return given
+    try:
+        return PolicySpec(**(given or {}))
+    except TypeError as error:
+        raise ConfigError(
+            f"policies[{policy_id!r}] = {given!r} is neither None nor a PolicySpec nor a dict of "
+            f"its fields: {error}"
+        ) from error
 
 
 def _accepting(policy: Any, keys: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

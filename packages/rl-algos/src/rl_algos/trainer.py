@@ -1,38 +1,25 @@
-"""Trainers: a config, a policy and an execution plan, wired together and run."""
+"""`Trainer`: runs an execution plan, saves and restores what it has learned."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-from pydantic import create_model
 
 from rl_algos import checkpoint
 from rl_algos.checkpoint import CheckpointError
-from rl_algos.config import TrainerConfig, key_index, validated
-from rl_algos.presets import resolve_config
+from rl_algos.config import TrainerConfig
 from rl_algos.setup import limit_threads, make_policies, make_workers
 from rl_policy import ArtifactError, Policy
 from rl_sample.protocols import DEFAULT_POLICY_ID
-from rl_workers import WorkerSet
-from rl_workers.flow import (
-    NOT_READY,
-    ConcatBatches,
-    LocalIterator,
-    ParallelRollouts,
-    SelectExperiences,
-    StandardMetricsReporting,
-    TrainOneStep,
-)
+from rl_workers.flow import NOT_READY
 
-ExecutionPlan = Callable[[WorkerSet, Any], "LocalIterator[dict[str, Any]]"]
+if TYPE_CHECKING:
+    from rl_algos.definition import TrainerDefinition
 
 
 class Trainer:
@@ -139,7 +126,7 @@ class Trainer:
         return path
 
     def restore(self, path: str | Path) -> None:
-        """Go on where `save` left off; nothing changes where the checkpoint does not fit.
+        """Go on where `save` left off.
 
         Raises:
             CheckpointError: a file is missing, damaged or foreign, or it is of another algorithm
@@ -153,9 +140,12 @@ class Trainer:
         for what, expected in mine.items():
             if saved[what] != expected:
                 raise CheckpointError(f"{path} is of {what} {saved[what]}, this is of {expected}")
+        states = {
+            policy_id: checkpoint.read_state(path / "learners", quote(policy_id, safe=""))
+            for policy_id in self.workers.learners
+        }
         for policy_id, learner in self.workers.learners.items():
-            name = quote(policy_id, safe="")
-            learner.load_state_dict(checkpoint.read_state(path / "learners", name))
+            learner.load_state_dict(states[policy_id])
         self.iteration, self.time_total_s = state["iteration"], state["time_total_s"]
         self.workers.counters.update(state["counters"])
         self.workers.metrics.load_state_dict(state["metrics"])
@@ -181,102 +171,3 @@ class Trainer:
             "metrics": self.workers.metrics.state_dict(),
             "plan": self.plan.state_dict(),
         }
-
-
-@dataclass(frozen=True)
-class TrainerDefinition:
-    """An algorithm: call it with a config to get a Trainer, `with_updates` to get a variant."""
-
-    name: str
-    config_class: type[TrainerConfig]
-    default_policy: Any
-    execution_plan: ExecutionPlan
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Keys whose defaults differ from those of `config_class`."""
-
-    def __call__(self, config: Mapping[str, Any] | None = None, *, env: Any = None) -> Trainer:
-        """A Trainer that is ready to train.
-
-        Args:
-            config: keys as in `{"num_workers": 2, "lr": 1e-3}`; see `config_class`.
-            env: short for `config["env"]`.
-
-        Raises:
-            ConfigError: a key is unknown, a value impossible, or two of them contradict each other.
-        """
-        keys = {**(config or {}), **({} if env is None else {"env": env})}
-        resolved = resolve_config(self, keys)
-        return Trainer(self, resolved.config, resolved.origin)
-
-    def from_checkpoint(self, path: str | Path, **keys: Any) -> Trainer:
-        """A Trainer with a checkpoint's config and state; `keys` replace or fill in config keys.
-
-        Raises:
-            CheckpointError: the checkpoint is damaged, or a key that could not be stored is not
-                given in `keys`.
-        """
-        path = Path(path)
-        checkpoint.check(path)
-        stored = json.loads((path / "config.json").read_text())
-        config = validated(self.config_class, checkpoint.decode_config(stored, keys))
-        trainer = Trainer(self, config, f"{self.name} from {path}")
-        try:
-            trainer.restore(path)
-        except BaseException:
-            trainer.stop()
-            raise
-        return trainer
-
-    def with_updates(self, **changes: Any) -> TrainerDefinition:
-        """A copy with other keyword arguments of `build_trainer`; a dict of keys adds defaults."""
-        defaults = changes.pop("default_config", {})
-        if isinstance(defaults, type):
-            return replace(self, config_class=defaults, overrides={}, **changes)
-        config_class, overrides = _with_defaults(self.name, self.config_class, defaults)
-        merged = {**self.overrides, **overrides}
-        return replace(self, config_class=config_class, overrides=merged, **changes)
-
-
-def simple_plan(workers: WorkerSet, config: TrainerConfig) -> LocalIterator[dict[str, Any]]:
-    """Sample a batch, take one gradient step on it, report; over and over."""
-    return (
-        ParallelRollouts(workers, mode="bulk_sync")
-        .for_each(SelectExperiences(workers.to_train))
-        .combine(ConcatBatches(config.train_batch_size))
-        .for_each(TrainOneStep(workers))
-        .for_each(StandardMetricsReporting(workers, config))
-    )
-
-
-def build_trainer(
-    name: str,
-    default_config: type[TrainerConfig] | Mapping[str, Any] = TrainerConfig,
-    default_policy: Any = None,
-    execution_plan: ExecutionPlan = simple_plan,
-) -> TrainerDefinition:
-    """Make an algorithm of its pieces.
-
-    Args:
-        name: what it is called in results and checkpoints.
-        default_config: a subclass of TrainerConfig, or a dict: known keys get other defaults,
-            unknown ones are added.
-        default_policy: what `build_policy` returns, or a Policy class; policies that a
-            multi-agent config leaves open are made of it.
-        execution_plan: `f(workers, config)` returns the iterator of results.
-    """
-    if isinstance(default_config, type):
-        return TrainerDefinition(name, default_config, default_policy, execution_plan)
-    config_class, overrides = _with_defaults(name, TrainerConfig, default_config)
-    return TrainerDefinition(name, config_class, default_policy, execution_plan, overrides)
-
-
-def _with_defaults(
-    name: str, config_class: type[TrainerConfig], defaults: Mapping[str, Any]
-) -> tuple[type[TrainerConfig], dict[str, Any]]:
-    """A config class that has all keys of `defaults`, and those that it had already."""
-    known = key_index(config_class)
-    overrides = {key: value for key, value in defaults.items() if key in known}
-    added: dict[str, Any] = {k: (Any, v) for k, v in defaults.items() if k not in known}
-    if added:
-        config_class = create_model(f"{name}Config", __base__=config_class, **added)
-    return config_class, overrides
