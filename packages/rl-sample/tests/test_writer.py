@@ -15,13 +15,12 @@ def put(writer, slots, values, close_with=None):
     writer.put({"rewards": values * 10}, slots, close=True)
 
 
-def test_lock_step_fragment_is_a_view_and_slot_major():
+def test_a_fragment_is_slot_major():
     writer = SlotWriter(2, 3)
     for t in range(3):
         put(writer, None, [t, 100 + t])
     batch = writer.take({"obs": np.array([3.0, 103.0])})
     np.testing.assert_array_equal(batch["obs"], [0, 1, 2, 100, 101, 102])
-    assert batch["obs"].base is not None
     np.testing.assert_array_equal(batch["env_id"], [0, 0, 0, 1, 1, 1])
     np.testing.assert_array_equal(batch.segments.ends, [3, 6])
     np.testing.assert_array_equal(batch["new_obs"], [1, 2, 3, 101, 102, 103])
@@ -84,6 +83,20 @@ def test_a_batch_is_never_written_again():
     batch = writer.take({"obs": np.array([2.0])})
     put(writer, None, [9])
     np.testing.assert_array_equal(batch["obs"], [1])
+
+
+def test_slots_that_sit_a_step_out_leave_no_row():
+    writer = SlotWriter(2, 4)
+    live = np.array([True, False])
+    put(writer, None, [0, 10])
+    writer.put({"obs": np.array([1, 99.0])}, None)
+    writer.put({"rewards": np.array([10, 99.0])}, None, close=True, live=live)
+    put(writer, None, [2, 11])
+    batch = writer.take({"obs": np.array([3.0, 12.0])})
+    np.testing.assert_array_equal(batch["obs"], [0, 1, 2, 10, 11])
+    np.testing.assert_array_equal(batch["env_id"], [0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(batch.segments.ends, [3, 5])
+    np.testing.assert_array_equal(batch["new_obs"], [1, 2, 3, 11, 12])
 
 
 slot_sets = st.lists(st.sampled_from([None, (0,), (1,), (0, 2), (0, 1, 2)]), max_size=30)

@@ -273,5 +273,5 @@ def test_standardized_columns_have_mean_0_and_deviation_1_or_less(values):
 
 
 def test_standardize_names_the_nearest_column():
-    with pytest.raises(KeyError, match="'default_policy' has no column 'reward'; did you mean"):
+    with pytest.raises(KeyError, match="no policy has a column 'reward'; did you mean 'rewards'"):
         StandardizeFields(["reward"])(rewards(1, 2))

@@ -70,14 +70,15 @@ class Categorical(ActionDistribution):
     def sample(self, noise: Array) -> Array:
         """Take the first choice at which the running sum of weights passes `noise` of the total.
 
-        A choice of weight 0 never passes, for it adds nothing, and the largest uniform below 1
-        times the total rounds below the total, so a legal choice is always found.
-        Softmax is written out and left unnormalised: this runs once per environment step.
+        That is as many choices on as do not pass it. A choice of weight 0 never does, for it adds
+        nothing, and the largest uniform below 1 times the total rounds below the total, so a legal
+        choice is always found. Softmax is written out and left unnormalised: this runs once per
+        environment step.
         """
         xp, logits = self.xp, self.inputs
         weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
         sums = xp.cumsum(weights, axis=-1)
-        return xp.argmax(sums > sums[..., -1:] * noise[..., None], axis=-1)
+        return xp.sum(sums <= sums[..., -1:] * noise[..., None], axis=-1)
 
     def deterministic_sample(self) -> Array:
         """Give the most likely choice, the first of equals."""

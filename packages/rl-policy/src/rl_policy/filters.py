@@ -44,14 +44,14 @@ def empty_stats(shape: tuple[int, ...]) -> Stats:
 
 def filter_delta(encoded: np.ndarray) -> Stats:
     """Give the statistics of observations [B, …] alone: count, mean and Σ(x - mean)², float64."""
-    rows = encoded.astype(np.float64)
-    if not len(rows):
+    if not len(encoded):
         return empty_stats(encoded.shape[1:])
-    mean = rows.mean(axis=0)
+    mean = encoded.mean(axis=0, dtype=np.float64)
+    centred = encoded - mean
     return {
-        "count": np.asarray(float(len(rows))),
+        "count": np.asarray(float(len(encoded))),
         "mean": mean,
-        "m2": np.square(rows - mean).sum(axis=0),
+        "m2": np.einsum("i...,i...->...", centred, centred),
     }
 
 

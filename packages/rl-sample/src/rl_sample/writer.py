@@ -1,4 +1,4 @@
-"""Rows of experience while they are being written: slot-major columns, one cursor per slot."""
+"""Rows of experience while they are being written: columns of slots, one cursor per slot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from rl_sample.batch import SampleBatch
 from rl_sample.protocols import Arrays, Segments
 
+_LIVE = " live"
+"""Column that tells rows from holes, where there are any; no other name has a space."""
 _IDENTITY = ("eps_id", "env_id", "agent_index", "unroll_id")
 
 
@@ -24,21 +26,23 @@ class _Ends(NamedTuple):
 
 
 class SlotWriter:
-    """Columns `[S, T, …]` in which each slot has its own write cursor.
+    """Columns in which each of `S` slots has its own write cursor.
 
     A slot is one (sub-environment, agent). A row is opened by `put` (what was seen and decided)
     and closed by another (what came of it). `take` hands the closed rows over as one batch,
     slot-major, and starts new arrays; nobody writes into an array that was handed over. Slots
-    that step together (`slots=None`) cost a slice instead of an index.
+    that step together (`slots=None`) cost a slice instead of an index; where some of them sit a
+    step out (`live`), their rows are holes that nobody gets to see.
+
+    While it is written a column is `[T, S, …]`: what one tick writes lies side by side in memory,
+    which with hundreds of slots matters more than the reordering when a fragment is taken.
     """
 
     def __init__(self, num_slots: int, rows_per_slot: int) -> None:
         """Make room for `rows_per_slot` rows in each slot; both numbers grow when they must."""
         self.num_slots = num_slots
         self.cursors = np.zeros(num_slots, np.int64)
-        """[S] closed rows of each slot."""
-        self.taken = np.zeros(num_slots, np.int64)
-        """[S] lifetime rows of each slot that were handed over."""
+        """[S] closed rows of each slot, holes counted."""
         self.eps_ids = np.zeros(num_slots, np.int64)
         """[S] the episode that each slot is writing."""
         self.env_ids = np.arange(num_slots)
@@ -56,13 +60,12 @@ class SlotWriter:
         self.num_slots += added
         zeros = np.zeros(added, np.int64)
         self.cursors = np.concatenate([self.cursors, zeros])
-        self.taken = np.concatenate([self.taken, zeros])
         self.eps_ids = np.concatenate([self.eps_ids, zeros])
         self.env_ids = np.concatenate([self.env_ids, np.asarray(env_ids, np.int64)])
         self.agent_indices = np.concatenate([self.agent_indices, np.asarray(agent_indices)])
         for name, array in self._arrays.items():
-            room = np.zeros((added, *array.shape[1:]), array.dtype)
-            self._arrays[name] = np.concatenate([array, room])
+            room = np.zeros((self._capacity, added, *array.shape[2:]), array.dtype)
+            self._arrays[name] = np.concatenate([array, room], axis=1)
         if self.lockstep != 0:
             self.lockstep = None
 
@@ -72,25 +75,31 @@ class SlotWriter:
         slots: np.ndarray | None = None,
         *,
         close: bool = False,
+        live: np.ndarray | None = None,
     ) -> None:
         """Write `values` ([S, …], or [len(slots), …]) into the open row of the given slots.
 
-        `close=True` completes the row: the slots' cursors move on.
+        `close=True` completes the row: the slots' cursors move on. `live` [S] bool says which of
+        all slots took part; the rows of the others are holes.
         """
         cursor = self.lockstep
         if (self.cursors.max(initial=0) if cursor is None else cursor) >= self._capacity:
             self._grow()
-        at: tuple[slice | np.ndarray, int | np.ndarray]
+        at: int | tuple[np.ndarray, np.ndarray]
         if slots is not None:
-            at = slots, self.cursors[slots]
+            at = self.cursors[slots], slots
         elif cursor is not None:
-            at = slice(None), cursor
+            at = cursor
         else:
-            at = np.arange(self.num_slots), self.cursors
+            at = self.cursors, np.arange(self.num_slots)
         arrays = self._arrays
+        if live is not None and _LIVE not in arrays:
+            arrays[_LIVE] = np.ones((self._capacity, self.num_slots), bool)
+        if close and _LIVE in arrays:
+            arrays[_LIVE][at] = True if live is None else live
         for name, value in values.items():
             if name not in arrays:
-                shape = (self.num_slots, self._capacity, *np.shape(value)[1:])
+                shape = (self._capacity, self.num_slots, *np.shape(value)[1:])
                 arrays[name] = np.zeros(shape, np.asarray(value).dtype)
             arrays[name][at] = value
         if close:
@@ -108,8 +117,8 @@ class SlotWriter:
         rows, eps_ids = self.cursors[slots], self.eps_ids[slots]
         self._ends.append(_Ends(slots, rows, eps_ids, dict(last_obs), last_state))
 
-    def finished_rows(self) -> np.ndarray:
-        """[S] rows up to the end of the last finished episode of each slot."""
+    def _finished(self) -> np.ndarray:
+        """[S] rows up to the end of the last finished episode of each slot, holes counted."""
         rows = np.zeros(self.num_slots, np.int64)
         for ends in self._ends:
             rows[ends.slots] = ends.rows
@@ -131,47 +140,50 @@ class SlotWriter:
             only_finished: rows of unfinished episodes stay (complete_episodes).
             open_rows: some slots have an open row, which stays too.
         """
-        ready = self.finished_rows() if only_finished else self.cursors.copy()
-        segments, identity = self._segments(ready, next_obs, next_state)
+        ready = self._finished() if only_finished else self.cursors.copy()
         old = self._arrays
-        stay = self.cursors - ready + open_rows
-        self._arrays = self._carry_over(ready, int(stay.max(initial=0)))
-        if self.lockstep is not None and self.lockstep * self.num_slots == ready.sum():
-            columns = {
-                name: array[:, : self.lockstep].reshape(-1, *array.shape[2:])
-                for name, array in old.items()
-            }
-        else:
-            closed = np.arange(self._capacity) < ready[:, None]
-            columns = {name: array[closed] for name, array in old.items()}
+        closed = np.arange(self._capacity) < ready[:, None]
+        if _LIVE in old:
+            closed &= old[_LIVE].T
+        segments, identity = self._segments(ready, closed, next_obs, next_state)
+        self._arrays = self._carry_over(ready, self.cursors - ready + open_rows)
+        old.pop(_LIVE, None)
+        slot, row = closed.nonzero()
+        which = row * self.num_slots + slot
+        rows = {k: v.reshape(-1, *v.shape[2:]).take(which, axis=0) for k, v in old.items()}
         self._ends.clear()
         self.cursors -= ready
-        self.taken += ready
         self.lockstep = 0 if not self.cursors.any() else None
         self._fragments += 1
-        return SampleBatch._of({**columns, **identity}, segments)
+        return SampleBatch._of({**rows, **identity}, segments)
 
     def _grow(self) -> None:
         self._capacity *= 2
         for name, array in self._arrays.items():
-            self._arrays[name] = np.concatenate([array, np.zeros_like(array)], axis=1)
+            self._arrays[name] = np.concatenate([array, np.zeros_like(array)])
 
-    def _carry_over(self, ready: np.ndarray, stay: int) -> dict[str, np.ndarray]:
-        """New arrays that begin with the (at most `stay`) rows from `ready` on of each slot."""
+    def _carry_over(self, ready: np.ndarray, stay: np.ndarray) -> dict[str, np.ndarray]:
+        """New arrays that begin with the `stay` [S] rows from `ready` [S] on of each slot."""
         fresh = {name: np.empty_like(array) for name, array in self._arrays.items()}
-        if stay:
-            rows = np.minimum(ready[:, None] + np.arange(stay), self._capacity - 1)
-            slots = np.arange(self.num_slots)[:, None]
+        most = int(stay.max(initial=0))
+        if most:
+            rows = np.minimum(ready + np.arange(most)[:, None], self._capacity - 1)
+            slots = np.arange(self.num_slots)
             for name, array in self._arrays.items():
-                fresh[name][:, :stay] = array[slots, rows]
+                fresh[name][:most] = array[rows, slots]
         return fresh
 
     def _segments(
-        self, ready: np.ndarray, next_obs: Arrays, next_state: tuple[np.ndarray, ...]
+        self,
+        ready: np.ndarray,
+        closed: np.ndarray,
+        next_obs: Arrays,
+        next_state: tuple[np.ndarray, ...],
     ) -> tuple[Segments, dict[str, np.ndarray]]:
-        """The pieces of rows `[:ready]`, in slot-major order, and the columns that name them."""
-        finished = self.finished_rows()
-        cut = np.flatnonzero(ready > finished)
+        """The pieces of the rows `closed` [S, T], slot-major, and the columns that name them."""
+        counts = closed.cumsum(axis=1)
+        finished = self._finished()
+        cut = np.flatnonzero(_at(counts, ready) > _at(counts, finished))
         ends = self._ends
         if cut.size:
             obs = {name: value[cut] for name, value in next_obs.items()}
@@ -185,9 +197,9 @@ class SlotWriter:
         rows = np.concatenate([e.rows for e in ends])
         order = np.lexsort((rows, slots))
         slots, rows = slots[order], rows[order]
-        offsets = np.cumsum(ready) - ready
+        total = _at(counts, ready)
         segments = Segments(
-            ends=offsets[slots] + rows,
+            ends=(np.cumsum(total) - total)[slots] + counts[slots, rows - 1],
             last_obs={k: np.concatenate([e.last_obs[k] for e in ends])[order] for k in next_obs},
             last_state=tuple(
                 np.concatenate([e.last_state[i] for e in ends])[order]
@@ -203,3 +215,9 @@ class SlotWriter:
             for name, of_piece in zip(_IDENTITY, pieces, strict=True)
         }
         return segments, identity
+
+
+def _at(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """[S] how many of the first `rows` [S] rows of each slot count."""
+    before = np.maximum(rows - 1, 0)
+    return np.where(rows > 0, counts[np.arange(len(rows)), before], 0)

@@ -81,8 +81,8 @@ class Sampler:
             for slot in range(envs.num_envs)
         ]
         """What episode hooks are told of each sub-environment."""
-        self._every = np.arange(envs.num_envs)
-        self._begin(self._every)
+        self._slots = np.arange(envs.num_envs)
+        self._begin(self._slots)
 
     def next(self, timeout_s: float | None = None) -> Fragment:
         """Sample until a fragment is full: `rollout_fragment_length` x sub-environments rows.
@@ -90,30 +90,26 @@ class Sampler:
         With complete_episodes, until the finished episodes have that many rows.
         """
         envs, stream = self._envs, self.stream
-        rows = int(stream.writer.finished_rows().sum()) if self._whole else 0
-        t_env = t_inference = t_write = 0.0
+        rows, t_env, t_inference, t_write = 0, 0.0, 0.0, 0.0
         now = perf_counter()
         while rows < self._target:
-            slots = envs.live
-            acted = stream.act(slots)
+            live = envs.live
+            acted = stream.act()
             decided = perf_counter()
             step = envs.step(acted.env_actions)
             stepped = perf_counter()
-            came = step if slots is None else step.of(slots)
-            infos = None
-            if self._collect_infos:
-                infos = info_rows(step.infos, self._every if slots is None else slots)
-            stream.observe(came.rewards, came.terminateds, came.truncateds, slots, infos)
+            infos = info_rows(step.infos, self._slots) if self._collect_infos else None
+            stream.observe(step.rewards, step.terminateds, step.truncateds, live=live, infos=infos)
             stream.obs = step.obs
             self._returns += step.rewards
             if self._on_step is not None:
-                self._bring_up_to_date((self._every if slots is None else slots).tolist())
+                self._tell_step(self._slots if live is None else np.flatnonzero(live))
+            if not self._whole:
+                rows += envs.num_envs if live is None else int(np.count_nonzero(live))
+            elif step.ended.size:
+                rows += int(stream.t[step.ended].sum())
             if step.ended.size:
                 self._finish(step)
-            if not self._whole:
-                rows += len(came.rewards)
-            elif step.ended.size:
-                rows = int(stream.writer.finished_rows().sum())
             t_inference += decided - now
             t_env += stepped - decided
             now = perf_counter()
@@ -128,8 +124,7 @@ class Sampler:
 
     def state_dict(self) -> dict[str, Any]:
         """What keeps episode ids unique and noise fresh after a restore."""
-        writer = self.stream.writer
-        return {"started": self._started, "rows": (writer.taken + writer.cursors).tolist()}
+        return {"started": self._started, "rows": self.stream.rows.tolist()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the episodes and rows that `state` has counted; open episodes restart."""
@@ -174,22 +169,24 @@ class Sampler:
 
     def _finish(self, step: Step) -> None:
         """Close the books on the episodes that ended with this step, and begin new ones."""
-        self.stream.end(step.ended, step.last_obs)
-        ended = step.ended.tolist()
-        if self._on_step is None:
-            self._bring_up_to_date(ended)
-        for slot, terminated in zip(ended, step.terminateds[step.ended].tolist(), strict=True):
+        ended = step.ended
+        self.stream.end(ended, step.last_obs)
+        lengths, returns = self.stream.t[ended].tolist(), self._returns[ended].tolist()
+        books = zip(ended.tolist(), lengths, returns, step.terminateds[ended].tolist(), strict=True)
+        for slot, length, total, terminated in books:
             told = self._told[slot]
+            episode = told["episode"]
+            episode.length, episode.returns[AGENT] = length, total
             if self._on_end is not None:
                 self._on_end(**told)
-            self._records.append(told["episode"].record(self._worker, terminated))
-        self._begin(step.ended)
+            self._records.append(episode.record(self._worker, terminated))
+        self._begin(ended)
 
-    def _bring_up_to_date(self, slots: list[int]) -> None:
-        """Let the episodes of `slots` know their length and return; tell the step hook of them."""
-        lengths, returns = self.stream.t.tolist(), self._returns.tolist()
-        for slot in slots:
-            episode = self._told[slot]["episode"]
-            episode.length, episode.returns[AGENT] = lengths[slot], returns[slot]
-            if self._on_step is not None:
-                self._on_step(**self._told[slot])
+    def _tell_step(self, slots: np.ndarray) -> None:
+        """Bring the episodes of `slots` up to date and tell the step hook of them."""
+        lengths, returns = self.stream.t[slots].tolist(), self._returns[slots].tolist()
+        for slot, length, total in zip(slots.tolist(), lengths, returns, strict=True):
+            told = self._told[slot]
+            episode = told["episode"]
+            episode.length, episode.returns[AGENT] = length, total
+            self._on_step(**told)  # type: ignore[misc]

@@ -18,8 +18,8 @@ _MASK = "obs/action_mask"
 class SlotStream:
     """Acts for the slots of one policy and writes what they see, do and get.
 
-    A slot is one (sub-environment, agent). `slots=None` means all of them, which is cheaper
-    while they step together; otherwise an int64 array [L] says which.
+    A slot is one (sub-environment, agent). `slots=None` means all of them, which is cheaper;
+    otherwise an int64 array [L] says which. Of all slots some may sit a step out (`live`).
     """
 
     def __init__(
@@ -49,7 +49,17 @@ class SlotStream:
         self._seed, self._worker = seed, worker
         self._keys = noise_keys(seed, worker, self.writer.env_ids, self.writer.agent_indices)
         self._noise_rows = rows_per_slot
+        self._all = np.arange(num_slots)
+        self._drawn_at = np.zeros(num_slots, np.int64)
+        self._since = np.zeros(num_slots, np.int64)
+        self._row: int | None = 0
+        """Rows since the last draw, where all slots share them."""
         self._draw_noise()
+
+    @property
+    def rows(self) -> np.ndarray:
+        """[S] rows that each slot has closed in its life: the counters of its noise."""
+        return self._drawn_at + self._since
 
     def add_slots(self, env_ids: list[int], agent_indices: list[int]) -> None:
         """Append slots for (sub-environment, agent index) pairs that have just appeared."""
@@ -58,6 +68,8 @@ class SlotStream:
         self.obs = {k: longer(v, added) for k, v in self.obs.items()}
         self.state = tuple(longer(s, added) for s in self.state)
         self.t = longer(self.t, added)
+        self._drawn_at, self._since = longer(self._drawn_at, added), longer(self._since, added)
+        self._all = np.arange(self.writer.num_slots)
         self._history.add_slots(added)
         self._keys = noise_keys(
             self._seed, self._worker, self.writer.env_ids, self.writer.agent_indices
@@ -68,10 +80,8 @@ class SlotStream:
         """New episodes start in `slots`: step 0, zero state, empty history."""
         self.writer.eps_ids[slots] = eps_ids
         self.t[slots] = 0
-        for state in self.state:
-            state[slots] = 0
-        if self._history.names:
-            self._history.clear(slots)
+        if self.state or self._history.names:
+            self._forget(slots)
 
     def act(self, slots: np.ndarray | None = None) -> Acted:
         """Decide for the slots and open their rows."""
@@ -83,10 +93,11 @@ class SlotStream:
         if slots is not None:
             inputs = {name: value[slots] for name, value in inputs.items()}
             state = tuple(s[slots] for s in state)
-        row = -1
-        if slots is None and writer.lockstep is not None and self._drawn_lockstep is not None:
-            row = writer.lockstep - self._drawn_lockstep
-        noise = self._noise[row] if 0 <= row < self._noise_rows else self._noise_of(slots)
+        row = self._row
+        if row is None or row >= self._noise_rows or slots is not None:
+            noise = self._noise_of(slots)
+        else:
+            noise = self._noise[row]
         acted = self.actor.act(inputs, state, noise, explore=self._explore, step=self.step)
         opened: dict[str, np.ndarray] = {**inputs, **acted.columns}
         if isinstance(acted.actions, np.ndarray):
@@ -108,9 +119,14 @@ class SlotStream:
         terminateds: np.ndarray,
         truncateds: np.ndarray,
         slots: np.ndarray | None = None,
+        *,
+        live: np.ndarray | None = None,
         infos: np.ndarray | None = None,
     ) -> None:
-        """Close the slots' rows with what came of them; arrays are [L]."""
+        """Close the slots' rows with what came of them; arrays are [L].
+
+        Where `live` [S] bool is False the slot sat this step out, before an episode's first one.
+        """
         row = {
             "rewards": rewards.astype(np.float32),
             "terminateds": terminateds,
@@ -118,13 +134,16 @@ class SlotStream:
         }
         if infos is not None:
             row["infos"] = infos
-        self.writer.put(row, slots, close=True)
-        if slots is None:
-            self.t += 1
-        else:
-            self.t[slots] += 1
+        self.writer.put(row, slots, close=True, live=live)
+        which, went = (slice(None), 1 if live is None else live) if slots is None else (slots, 1)
+        self.t[which] += went
+        self._since[which] += went
+        if self._row is not None:
+            self._row = self._row + 1 if slots is None and live is None else None
         if self._history.names:
             self._history.push(row, slots)
+        if live is not None and (self.state or self._history.names):
+            self._forget(np.flatnonzero(~live))
 
     def end(self, slots: np.ndarray, last_obs: Arrays) -> None:
         """The slots' episodes ended with the rows just closed; `last_obs` is {name: [E, …]}."""
@@ -145,8 +164,13 @@ class SlotStream:
 
     def skip(self, rows: np.ndarray) -> None:
         """Count `rows` [S] as already sampled, so that their noise is not drawn again."""
-        self.writer.taken = np.maximum(self.writer.taken, rows)
+        self._drawn_at, self._since[:] = np.maximum(self.rows, rows), 0
         self._draw_noise()
+
+    def _forget(self, slots: np.ndarray) -> None:
+        for state in self.state:
+            state[slots] = 0
+        self._history.clear(slots)
 
     def _remember(self, state: tuple[np.ndarray, ...], slots: np.ndarray | None) -> None:
         if slots is None:
@@ -157,9 +181,8 @@ class SlotStream:
 
     def _draw_noise(self) -> None:
         """Noise for the next rows of each slot; row `n` of a slot's life has counter `n`."""
-        writer = self.writer
-        self._drawn_at = writer.taken + writer.cursors
-        self._drawn_lockstep = writer.lockstep
+        self._drawn_at, self._since = self.rows, np.zeros_like(self._since)
+        self._row = 0
         spec = self.actor.needs.noise
         drawn = draw_noise(spec, self._keys, self._drawn_at, self._noise_rows)
         self._block = {k: np.ascontiguousarray(np.swapaxes(v, 0, 1)) for k, v in drawn.items()}
@@ -169,11 +192,10 @@ class SlotStream:
 
     def _noise_of(self, slots: np.ndarray | None) -> dict[str, np.ndarray]:
         """Noise of slots that are not in step, or whose block is used up."""
-        which = np.arange(self.writer.num_slots) if slots is None else slots
-        life = self.writer.taken + self.writer.cursors
-        if (life - self._drawn_at).max(initial=0) >= self._noise_rows:
+        if self._since.max(initial=0) >= self._noise_rows:
             self._draw_noise()
-        rows = (life - self._drawn_at)[which]
+        which = self._all if slots is None else slots
+        rows = self._since[which]
         return {name: block[rows, which] for name, block in self._block.items()}
 
 

@@ -40,14 +40,6 @@ class Step(NamedTuple):
     infos: Any
     """A list of info dicts, or Gymnasium's dict of arrays."""
 
-    def of(self, slots: np.ndarray) -> Step:
-        """The same tick, with rewards and flags of `slots` only."""
-        return self._replace(
-            rewards=self.rewards[slots],
-            terminateds=self.terminateds[slots],
-            truncateds=self.truncateds[slots],
-        )
-
 
 class VectorEnv(Protocol):
     """What the sampler steps."""
@@ -56,7 +48,7 @@ class VectorEnv(Protocol):
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
     live: np.ndarray | None
-    """[L] the sub-environments that take an action in the next step; None: all."""
+    """[S] bool, which sub-environments take an action in the next step; None: all."""
     envs: Sequence[Any]
     """The sub-environments where there are any to show, for callbacks."""
 
@@ -197,8 +189,6 @@ class GymVectorEnvs:
         self._env = env
         self._worker = worker
         self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-        self._all = np.arange(self.num_envs)
-        self._done = np.zeros(self.num_envs, bool)
 
     def reset(self, seeds: list[int]) -> Arrays:
         """Start an episode in every sub-environment; those without seeds of their own get one."""
@@ -215,19 +205,18 @@ class GymVectorEnvs:
         return flat
 
     def step(self, actions: Any) -> Step:
-        """Step the live sub-environments; `actions` holds a row for each of them."""
-        live = self.live
-        obs, rewards, terminateds, truncateds, infos = self._env.step(self._spread(actions, live))
+        """Step every sub-environment; those that are not live only reset."""
+        obs, rewards, terminateds, truncateds, infos = self._env.step(actions)
         done = terminateds | truncateds
-        ended = np.flatnonzero(done) if done.any() else _NO_SLOTS
+        (ended,) = done.nonzero()
         last_obs: Arrays = {}
         if self._mode is AutoresetMode.NEXT_STEP:
-            self.live = np.flatnonzero(~done) if ended.size else None
+            self.live = ~done if ended.size else None
         flat = self._flat(obs)
         if ended.size:
             final = infos.get("final_obs") if self._mode is AutoresetMode.SAME_STEP else None
             last_obs = (
-                {k: v[ended].copy() for k, v in flat.items()}
+                {k: v[ended] for k, v in flat.items()}
                 if final is None
                 else self._final(final, ended)
             )
@@ -240,7 +229,9 @@ class GymVectorEnvs:
         self._env.close()
 
     def _flat(self, obs: Any) -> Arrays:
-        flat = {"obs": obs} if isinstance(obs, np.ndarray) else flatten_nested("obs", obs)
+        if isinstance(obs, np.ndarray) and obs.dtype != np.float64:
+            return {"obs": obs}
+        flat = flatten_nested("obs", obs)
         return {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in flat.items()}
 
     def _final(self, final: Any, ended: np.ndarray) -> Arrays:
@@ -253,18 +244,6 @@ class GymVectorEnvs:
     def _flat_rows(self, rows: list[dict[str, np.ndarray]]) -> Arrays:
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in stacked.items()}
-
-    def _spread(self, actions: Any, live: np.ndarray | None) -> Any:
-        """Actions of the live ones as actions of all; those that only reset ignore theirs."""
-        if live is None:
-            return actions
-        if isinstance(actions, dict):
-            return {k: self._spread(v, live) for k, v in actions.items()}
-        if isinstance(actions, tuple):
-            return tuple(self._spread(v, live) for v in actions)
-        full = np.zeros((self.num_envs, *actions.shape[1:]), actions.dtype)
-        full[live] = actions
-        return full
 
 
 def check_api(env: Any, place: str) -> None:

@@ -104,17 +104,20 @@ class StandardizeFields:
     """Gives columns mean 0 and deviation 1, over the whole batch of each policy.
 
     (x - mean) / max(1e-4, std), float32; rows that only pad sequences neither count nor change. A
-    batch of one row stays as it is. New arrays are bound, none is written into.
+    batch of one row stays as it is, and so does a policy that makes no such column; a column that
+    no policy has is a KeyError. New arrays are bound, none is written into.
     """
 
     def __init__(self, fields: Iterable[str]) -> None:
         self.fields = [fields] if isinstance(fields, str) else list(fields)
 
     def __call__(self, batch: Batch) -> Batch:
-        for policy_id, rows in by_policy(batch).items():
-            for field in self.fields:
-                if field not in rows:
-                    raise KeyError(_no_such_field(field, policy_id, rows))
+        parts = by_policy(batch).values()
+        for field in self.fields:
+            having = [rows for rows in parts if field in rows]
+            if parts and not having:
+                raise KeyError(_no_such_field(field, parts))
+            for rows in having:
                 if rows.count > 1:
                     rows[field] = standardized(rows[field], _valid_rows(rows))
         return batch
@@ -255,10 +258,8 @@ def _valid_rows(rows: SampleBatch) -> np.ndarray | slice:
     return (np.arange(rows.max_seq_len) < rows.seq_lens[:, None]).reshape(-1)
 
 
-def _no_such_field(field: str, policy_id: PolicyID, rows: SampleBatch) -> str:
-    near = difflib.get_close_matches(field, list(rows), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"columns: {sorted(rows)}"
-    return (
-        f"StandardizeFields: policy {policy_id!r} has no column {field!r}; {hint} "
-        "(policies that do not learn are left out by SelectExperiences(workers.to_train))"
-    )
+def _no_such_field(field: str, parts: Iterable[SampleBatch]) -> str:
+    names = sorted({name for rows in parts for name in rows})
+    near = difflib.get_close_matches(field, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"columns: {names}"
+    return f"StandardizeFields: no policy has a column {field!r}; {hint}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from operator import attrgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from rl_sample.protocols import Fragment
 from rl_workers.flow.iterators import LocalIterator
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from rl_workers.worker_set import WorkerSet
 
 
+@overload
+def ParallelRollouts(
+    workers: WorkerSet, *, mode: Literal["bulk_sync", "async"] = ..., num_async: int = ...
+) -> LocalIterator[Batch]: ...
+@overload
+def ParallelRollouts(
+    workers: WorkerSet, *, mode: Literal["raw"], num_async: int = ...
+) -> ParallelIterator[Fragment]: ...
 def ParallelRollouts(  # noqa: N802 - reads as the operator that it is in a plan
     workers: WorkerSet,
     *,
