@@ -55,7 +55,9 @@ def lint(session: nox.Session) -> None:
     checks = {
         "ruff check": env.passes("ruff", "check", "."),
         "ruff format": env.passes("ruff", "format", "--check", "."),
-        "import contracts": env.passes("lint-imports", PYTHONPATH=sources),
+        "import contracts": env.passes(
+            "lint-imports", "--no-logo", "--no-cache", PYTHONPATH=sources
+        ),
         "public imports": env.passes("python", "-m", "tools.public_imports"),
         "pins": env.passes("python", "-m", "tools.pins", "--check"),
     }
@@ -160,7 +162,6 @@ def pins(session: nox.Session) -> None:
 def summary(session: nox.Session) -> None:
     """Add up what the test sessions before it reported."""
     total = Counts()
-    session.log("")
     for report in sorted(REPORTS.glob("*.xml")):
         counts = Counts.read(report)
         total += counts

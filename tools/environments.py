@@ -120,6 +120,7 @@ def environment(
     constraints = [] if pinned else ["-c", str(CONSTRAINTS)]
     wanted = {
         "python": sys.version,
+        "directory": str(env.directory),
         "constraints": "" if pinned else hashlib.sha256(CONSTRAINTS.read_bytes()).hexdigest(),
         "requirements": [*(third_party(wheel) if wheel else ()), *tools, *pinned],
     }

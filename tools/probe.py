@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "ray")
-ROUNDS = 20
+ROUNDS = 12
 TIMED_IMPORT = (
     "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
 )
