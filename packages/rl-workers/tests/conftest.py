@@ -100,6 +100,7 @@ class SmallWorkerSet:
         self.local_input = CountingInput()
         self.remote_workers = list(remote_workers)
         self.seed = 0
+        self.inference = {pid: {"engine": "own", "why": "a test"} for pid in self.learners}
         self.counters: Counter[str] = Counter()
         self.timings: defaultdict[str, float] = defaultdict(float)
         self.metrics = EpisodeMetrics()

@@ -37,6 +37,7 @@ ALWAYS = {
     "num_env_steps_sampled_this_iter",
     "num_env_steps_trained",
     "num_env_steps_trained_this_iter",
+    "inference",
     "num_healthy_workers",
     "policy_reward_max",
     "policy_reward_mean",
@@ -46,7 +47,8 @@ ALWAYS = {
 }
 REWARDS = {"episode_reward_max", "episode_reward_mean", "episode_reward_min"}
 TIMERS = {
-    *(f"{s}_time_ms" for s in ("env", "inference", "write", "wait", "sample", "learn", "update")),
+    *(f"{s}_time_ms" for s in ("env", "inference", "write", "postprocess", "wait")),
+    *(f"{s}_time_ms" for s in ("sample", "learn", "update")),
     "sample_throughput",
     "learn_throughput",
 }

@@ -64,6 +64,7 @@ def test_learning_changes_how_workers_act():
         assert actor.version == learner.version == 1
         assert workers.local_worker.input.stream.step == 40
         assert result["timesteps_total"] == 40
+        assert result["inference"]["default_policy"]["engine"] == "own"
         assert set(result["timers"]) >= {"env_time_ms", "inference_time_ms", "learn_time_ms"}
 
 

@@ -39,6 +39,7 @@ class WorkerSet:
         counters: lifetime counts, e.g. `num_env_steps_sampled`.
         timings: lifetime seconds, per stage.
         metrics: finished episodes.
+        inference: per policy, what evaluates it while sampling, and why.
         filter_deltas: per policy, what received fragments add to its filter.
         seed: of all sampling; drawn where none was given.
     """
@@ -76,6 +77,7 @@ class WorkerSet:
         )
         self.to_train = frozenset(self.learners if policies_to_train is None else policies_to_train)
         self.options = RolloutOptions(**options)
+        self.inference = {pid: self._inference(learner) for pid, learner in self.learners.items()}
         self.num_workers = num_workers
         self.counters: defaultdict[str, int] = defaultdict(int)
         self.timings: defaultdict[str, float] = defaultdict(float)
@@ -150,6 +152,12 @@ class WorkerSet:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+    def _inference(self, learner: Learner) -> dict[str, str]:
+        if self.options.inference != "auto":
+            return {"engine": self.options.inference, "why": "as the option inference says"}
+        engine, why = getattr(learner, "inference", ("own", "the policy is its own actor"))
+        return {"engine": engine, "why": why}
 
     def _table(self, mapping_fn: Callable[..., PolicyID] | None) -> PolicyTable:
         unknown = self.to_train - set(self.learners)

@@ -22,8 +22,8 @@ STEPS = (
     "num_env_steps_trained",
     "num_agent_steps_trained",
 )
-STAGES = ("env", "inference", "write", "wait", "sample", "learn", "update")
-"""Timed in every result: four inside the workers (summed over them), three of the plan itself."""
+STAGES = ("env", "inference", "write", "postprocess", "wait", "sample", "learn", "update")
+"""Timed in every result: five inside the workers (summed over them), three of the plan itself."""
 
 
 class Episode:
@@ -259,6 +259,7 @@ class StandardMetricsReporting:
             **{name: totals[name] for name in STEPS},
             **{f"{name}_this_iter": new[name] for name in STEPS},
             "num_healthy_workers": len(workers.remote_workers),
+            "inference": workers.inference,
             "timers": timers(new),
             "counters": counters,
             "info": {"learner": stats, **counters},
