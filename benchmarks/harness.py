@@ -189,9 +189,10 @@ def paired_ratio(
 def check(what: str, measured: float | None, relation: str, bound: float) -> dict[str, Any]:
     """A stated bound and whether it holds; `measured` None: not measured in this call."""
     holds = {"<=": lambda m: m <= bound, ">=": lambda m: m >= bound}[relation]
+    exact = measured is None or isinstance(measured, int)
     return {
         "what": what,
-        "measured": measured if measured is None else float(f"{measured:.4g}"),
+        "measured": measured if exact else float(f"{measured:.4g}"),
         "bound": f"{relation} {bound:g}",
         "ok": None if measured is None else bool(holds(measured)),
     }

@@ -46,13 +46,12 @@ def filter_delta(encoded: np.ndarray) -> Stats:
     """Give the statistics of observations [B, …] alone: count, mean and Σ(x - mean)², float64."""
     if not len(encoded):
         return empty_stats(encoded.shape[1:])
-    mean = encoded.mean(axis=0, dtype=np.float64)
-    centred = encoded - mean
-    return {
-        "count": np.asarray(float(len(encoded))),
-        "mean": mean,
-        "m2": np.einsum("i...,i...->...", centred, centred),
-    }
+    # Column by column: NumPy adds up along long columns several times faster than short rows.
+    rows = np.array(encoded, np.float64, order="F")
+    mean = rows.mean(axis=0)
+    rows -= mean
+    rows *= rows
+    return {"count": np.asarray(float(len(rows))), "mean": mean, "m2": rows.sum(axis=0)}
 
 
 def merge_stats(stats: Arrays, deltas: Sequence[Arrays]) -> Stats:

@@ -148,8 +148,8 @@ class SlotWriter:
         segments, identity = self._segments(ready, closed, next_obs, next_state)
         self._arrays = self._carry_over(ready, self.cursors - ready + open_rows)
         old.pop(_LIVE, None)
-        slot, row = closed.nonzero()
-        which = row * self.num_slots + slot
+        places = np.arange(self._capacity * self.num_slots).reshape(-1, self.num_slots)
+        which = places.T[closed]
         rows = {k: v.reshape(-1, *v.shape[2:]).take(which, axis=0) for k, v in old.items()}
         self._ends.clear()
         self.cursors -= ready

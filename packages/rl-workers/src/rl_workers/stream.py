@@ -192,10 +192,10 @@ class SlotStream:
 
     def _noise_of(self, slots: np.ndarray | None) -> dict[str, np.ndarray]:
         """Noise of slots that are not in step, or whose block is used up."""
-        if self._since.max(initial=0) >= self._noise_rows:
+        if self._since.max() >= self._noise_rows:
             self._draw_noise()
         which = self._all if slots is None else slots
-        rows = self._since[which]
+        rows = self._since if slots is None else self._since[slots]
         return {name: block[rows, which] for name, block in self._block.items()}
 
 
