@@ -76,6 +76,9 @@ class Categorical(ActionDistribution):
         environment step.
         """
         xp, logits = self.xp, self.inputs
+        if logits.shape[-1] == 2:  # a coin; its first side has probability sigmoid(difference)
+            first = 0.5 + 0.5 * xp.tanh(0.5 * (logits[..., 0] - logits[..., 1]))
+            return xp.astype(first <= noise, "int64")
         weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
         sums = xp.cumsum(weights, axis=-1)
         return xp.sum(sums <= sums[..., -1:] * noise[..., None], axis=-1)

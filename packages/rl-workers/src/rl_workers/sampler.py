@@ -59,6 +59,7 @@ class Sampler:
         self._envs = envs
         self._actors = {self.policy_id: actor}
         self._postprocess = postprocess
+        self._policies = {AGENT: self.policy_id}
         self._worker = worker
         self._target = rows * envs.num_envs
         self._whole = options.batch_mode == "complete_episodes"
@@ -162,8 +163,7 @@ class Sampler:
         self._returns[slots] = 0.0
         for eps_id, slot in enumerate(slots.tolist(), start=first):
             told = self._told[slot]
-            told["episode"] = episode = Episode(eps_id, slot)
-            episode.policies[AGENT] = self.policy_id
+            told["episode"] = Episode(eps_id, slot, self._policies)
             if self._on_start is not None:
                 self._on_start(**told)
 

@@ -48,12 +48,15 @@ class SlotStream:
         self._history = History(actor.needs, num_slots, action_space)
         self._seed, self._worker = seed, worker
         self._keys = noise_keys(seed, worker, self.writer.env_ids, self.writer.agent_indices)
-        self._noise_rows = rows_per_slot
+        # Slots that sit steps out drift apart: the first to finish needs more than its share.
+        self._noise_rows = rows_per_slot * 5 // 4
         self._all = np.arange(num_slots)
         self._drawn_at = np.zeros(num_slots, np.int64)
         self._since = np.zeros(num_slots, np.int64)
         self._row: int | None = 0
         """Rows since the last draw, where all slots share them."""
+        self._ticks = 0
+        """Calls of `observe` since then: no slot has more rows."""
         self._draw_noise()
 
     @property
@@ -138,6 +141,7 @@ class SlotStream:
         which, went = (slice(None), 1 if live is None else live) if slots is None else (slots, 1)
         self.t[which] += went
         self._since[which] += went
+        self._ticks += 1
         if self._row is not None:
             self._row = self._row + 1 if slots is None and live is None else None
         if self._history.names:
@@ -182,7 +186,7 @@ class SlotStream:
     def _draw_noise(self) -> None:
         """Noise for the next rows of each slot; row `n` of a slot's life has counter `n`."""
         self._drawn_at, self._since = self.rows, np.zeros_like(self._since)
-        self._row = 0
+        self._row = self._ticks = 0
         spec = self.actor.needs.noise
         drawn = draw_noise(spec, self._keys, self._drawn_at, self._noise_rows)
         self._block = {k: np.ascontiguousarray(np.swapaxes(v, 0, 1)) for k, v in drawn.items()}
@@ -192,7 +196,7 @@ class SlotStream:
 
     def _noise_of(self, slots: np.ndarray | None) -> dict[str, np.ndarray]:
         """Noise of slots that are not in step, or whose block is used up."""
-        if self._since.max() >= self._noise_rows:
+        if self._ticks >= self._noise_rows:
             self._draw_noise()
         which = self._all if slots is None else slots
         rows = self._since if slots is None else self._since[slots]
