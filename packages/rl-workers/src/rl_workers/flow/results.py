@@ -40,13 +40,13 @@ class Episode:
     """
 
     __slots__ = (
-        "_custom_metrics",
-        "_user_data",
+        "custom_metrics",
         "env_index",
         "eps_id",
         "length",
         "policies",
         "returns",
+        "user_data",
     )
 
     def __init__(
@@ -57,23 +57,8 @@ class Episode:
         self.length = 0
         self.returns: dict[AgentID, float] = {}
         self.policies = {} if policies is None else policies
-        # Most episodes need neither of these, and with hundreds of environments they are many.
-        self._user_data: dict[str, Any] | None = None
-        self._custom_metrics: dict[str, float] | None = None
-
-    @property
-    def user_data(self) -> dict[str, Any]:
-        """What hooks have put there."""
-        if self._user_data is None:
-            self._user_data = {}
-        return self._user_data
-
-    @property
-    def custom_metrics(self) -> dict[str, float]:
-        """What hooks have put there."""
-        if self._custom_metrics is None:
-            self._custom_metrics = {}
-        return self._custom_metrics
+        self.user_data: dict[str, Any] = {}
+        self.custom_metrics: dict[str, float] = {}
 
     @property
     def total_reward(self) -> float:
@@ -89,8 +74,8 @@ class Episode:
             self.length,
             self.returns,
             self.policies,
-            {name: float(value) for name, value in self._custom_metrics.items()}
-            if self._custom_metrics
+            {name: float(value) for name, value in self.custom_metrics.items()}
+            if self.custom_metrics
             else {},
             terminated,
         )
