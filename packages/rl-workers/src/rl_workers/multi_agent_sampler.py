@@ -35,11 +35,10 @@ ALL = "__all__"
 class _Seat:
     """Where one agent of one sub-environment writes: a slot of its policy's stream."""
 
-    __slots__ = ("agent", "env", "open", "pid", "reward", "slot")
+    __slots__ = ("agent", "env", "pid", "reward", "slot")
 
     def __init__(self, env: int, agent: AgentID, pid: PolicyID, slot: int) -> None:
         self.env, self.agent, self.pid, self.slot = env, agent, pid, slot
-        self.open = False
         self.reward = 0.0
 
 
@@ -140,7 +139,6 @@ class MultiAgentSampler:
             stream.t[slots] = [self._episodes[seat.env].length for seat in seats]
             acted = stream.act(slots)
             for seat, action in zip(seats, unbatch(acted.env_actions, len(seats)), strict=True):
-                seat.open = True
                 actions[seat.env][seat.agent] = action
         return actions
 
@@ -203,7 +201,7 @@ class MultiAgentSampler:
             last = {name: buffer[slots[ended]] for name, buffer in stream.obs.items()}
             stream.end(slots[ended], last)
         for (seat, *_), gone in zip(rows, ended, strict=True):
-            seat.open, seat.reward = False, 0.0
+            seat.reward = 0.0
             if not gone:
                 self._ready.setdefault(seat.pid, []).append(seat)
 
