@@ -194,7 +194,9 @@ class InputEncoder:
         self._encode_obs = make_encoder(spec.observation_space)
         self._encode_action = make_encoder(spec.dist.raw_space)
         self._filters = spec.config["observation_filter"] != "NoFilter"
-        self._filter: Arrays = {}
+        self._filter: tuple[np.ndarray, ...] = ()
+        self._tiled = self._filter
+        """[B, …] each for the last B: NumPy broadcasts short rows slowly."""
         self._raw_is_flat = self._encode_obs is identity and not self._filters
         reads = spec.needs.act if spec.model.use_lstm else {}
         self._prev_action, self._prev_reward = "prev_actions" in reads, "prev_rewards" in reads
@@ -213,8 +215,9 @@ class InputEncoder:
         encode = self._encode_obs
         encoded: np.ndarray = raw if encode is identity else encode(raw)
         if filtered and self._filter:
-            mean, inv_std = self._filter["mean"], self._filter["inv_std"]
-            encoded = apply_filter(numpy_xp, encoded, mean, inv_std)
+            if len(self._tiled[0]) != len(encoded):
+                self._tiled = tuple(np.repeat(v[None], len(encoded), axis=0) for v in self._filter)
+            encoded = apply_filter(numpy_xp, encoded, *self._tiled)
         return encoded
 
     def filter_delta(self, inputs: Arrays) -> Arrays:
@@ -223,7 +226,8 @@ class InputEncoder:
 
     def set_filter(self, statistics: Arrays) -> None:
         """Take `mean` and `inv_std` [D] float32, or nothing."""
-        self._filter = statistics
+        self._filter = tuple(statistics[name] for name in ("mean", "inv_std") if statistics)
+        self._tiled = self._filter and tuple(v[None] for v in self._filter)
 
     def nested(self, input_dict: Mapping[str, Any]) -> dict[str, Any]:
         """The same with `obs` and `prev_actions` in their nested form."""

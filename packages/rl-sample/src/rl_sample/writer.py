@@ -30,8 +30,7 @@ class SlotWriter:
 
     A slot is one (sub-environment, agent). A row is opened by `put` (what was seen and decided)
     and closed by another (what came of it). `take` hands the closed rows over as one batch,
-    slot-major, and starts new arrays; nobody writes into an array that was handed over. Slots
-    that step together (`slots=None`) cost a slice instead of an index; where some of them sit a
+    slot-major, in arrays of its own. Slots that step together (`slots=None`) cost a slice instead of an index; where some of them sit a
     step out (`live`), their rows are holes that nobody gets to see.
 
     While it is written a column is `[T, S, …]`: what one tick writes lies side by side in memory,
@@ -141,16 +140,19 @@ class SlotWriter:
             open_rows: some slots have an open row, which stays too.
         """
         ready = self._finished() if only_finished else self.cursors.copy()
-        old = self._arrays
+        arrays = self._arrays
         closed = np.arange(self._capacity) < ready[:, None]
-        if _LIVE in old:
-            closed &= old[_LIVE].T
+        if _LIVE in arrays:
+            closed &= arrays[_LIVE].T
         segments, identity = self._segments(ready, closed, next_obs, next_state)
-        self._arrays = self._carry_over(ready, self.cursors - ready + open_rows)
-        old.pop(_LIVE, None)
         places = np.arange(self._capacity * self.num_slots).reshape(-1, self.num_slots)
         which = places.T[closed]
-        rows = {k: v.reshape(-1, *v.shape[2:]).take(which, axis=0) for k, v in old.items()}
+        rows = {
+            name: array.reshape(-1, *array.shape[2:]).take(which, axis=0)
+            for name, array in arrays.items()
+            if name != _LIVE
+        }
+        self._carry_over(ready, self.cursors - ready + open_rows)
         self._ends.clear()
         self.cursors -= ready
         self.lockstep = 0 if not self.cursors.any() else None
@@ -162,16 +164,16 @@ class SlotWriter:
         for name, array in self._arrays.items():
             self._arrays[name] = np.concatenate([array, np.zeros_like(array)])
 
-    def _carry_over(self, ready: np.ndarray, stay: np.ndarray) -> dict[str, np.ndarray]:
-        """New arrays that begin with the `stay` [S] rows from `ready` [S] on of each slot."""
-        fresh = {name: np.empty_like(array) for name, array in self._arrays.items()}
+    def _carry_over(self, ready: np.ndarray, stay: np.ndarray) -> None:
+        """Move the `stay` [S] rows from `ready` [S] on of each slot to the front."""
         most = int(stay.max(initial=0))
-        if most:
-            rows = np.minimum(ready + np.arange(most)[:, None], self._capacity - 1)
-            slots = np.arange(self.num_slots)
-            for name, array in self._arrays.items():
-                fresh[name][:most] = array[rows, slots]
-        return fresh
+        if not most:
+            self._arrays.pop(_LIVE, None)
+            return
+        rows = np.minimum(ready + np.arange(most)[:, None], self._capacity - 1)
+        slots = np.arange(self.num_slots)
+        for array in self._arrays.values():
+            array[:most] = array[rows, slots]
 
     def _segments(
         self,
