@@ -194,9 +194,9 @@ class InputEncoder:
         self._encode_obs = make_encoder(spec.observation_space)
         self._encode_action = make_encoder(spec.dist.raw_space)
         self._filters = spec.config["observation_filter"] != "NoFilter"
-        self._filter: tuple[np.ndarray, ...] = ()
-        self._tiled = self._filter
-        """[B, …] each for the last B: NumPy broadcasts short rows slowly."""
+        self._filter: tuple[np.ndarray, np.ndarray] | None = None
+        self._tiled = np.empty(0), np.empty(0)
+        """The filter's [D] as [B, …] for the last B: NumPy broadcasts short rows slowly."""
         self._raw_is_flat = self._encode_obs is identity and not self._filters
         reads = spec.needs.act if spec.model.use_lstm else {}
         self._prev_action, self._prev_reward = "prev_actions" in reads, "prev_rewards" in reads
@@ -214,9 +214,9 @@ class InputEncoder:
         raw = inputs[name] if name in inputs else unflatten_nested(name, inputs)
         encode = self._encode_obs
         encoded: np.ndarray = raw if encode is identity else encode(raw)
-        if filtered and self._filter:
+        if filtered and self._filter is not None:
             if len(self._tiled[0]) != len(encoded):
-                self._tiled = tuple(np.repeat(v[None], len(encoded), axis=0) for v in self._filter)
+                self._tiled = _tile(self._filter, len(encoded))
             encoded = apply_filter(numpy_xp, encoded, *self._tiled)
         return encoded
 
@@ -226,8 +226,9 @@ class InputEncoder:
 
     def set_filter(self, statistics: Arrays) -> None:
         """Take `mean` and `inv_std` [D] float32, or nothing."""
-        self._filter = tuple(statistics[name] for name in ("mean", "inv_std") if statistics)
-        self._tiled = self._filter and tuple(v[None] for v in self._filter)
+        self._filter = (statistics["mean"], statistics["inv_std"]) if statistics else None
+        if self._filter is not None:
+            self._tiled = _tile(self._filter, 1)
 
     def nested(self, input_dict: Mapping[str, Any]) -> dict[str, Any]:
         """The same with `obs` and `prev_actions` in their nested form."""
@@ -242,6 +243,11 @@ class InputEncoder:
         if self._prev_reward:
             parts.append(np.asarray(inputs["prev_rewards"], np.float32).reshape(-1, 1))
         return np.concatenate(parts, axis=1)
+
+
+def _tile(pair: tuple[np.ndarray, np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:
+    first, second = (np.repeat(value[None], rows, axis=0) for value in pair)
+    return first, second
 
 
 class FragmentPostprocess:

@@ -30,8 +30,9 @@ class SlotWriter:
 
     A slot is one (sub-environment, agent). A row is opened by `put` (what was seen and decided)
     and closed by another (what came of it). `take` hands the closed rows over as one batch,
-    slot-major, in arrays of its own. Slots that step together (`slots=None`) cost a slice instead of an index; where some of them sit a
-    step out (`live`), their rows are holes that nobody gets to see.
+    slot-major, in arrays of its own. Slots that step together (`slots=None`) cost a slice instead
+    of an index; where some of them sit a step out (`live`), their rows are holes that nobody gets
+    to see.
 
     While it is written a column is `[T, S, …]`: what one tick writes lies side by side in memory,
     which with hundreds of slots matters more than the reordering when a fragment is taken.

@@ -71,17 +71,9 @@ class Sampler:
         self._started = 0
         self._returns = np.zeros(envs.num_envs)
         self._records: list[EpisodeRecord] = []
-        self._told: list[dict[str, Any]] = [
-            {
-                "worker": worker,
-                "base_env": envs.envs,
-                "policies": self._actors,
-                "episode": None,
-                "env_index": slot,
-            }
-            for slot in range(envs.num_envs)
-        ]
-        """What episode hooks are told of each sub-environment."""
+        self._told = {"worker": worker, "base_env": envs.envs, "policies": self._actors}
+        """What episode hooks are told, beside the episode and its sub-environment."""
+        self._episodes: list[Any] = [None] * envs.num_envs
         self._slots = np.arange(envs.num_envs)
         self._begin(self._slots)
 
@@ -162,10 +154,9 @@ class Sampler:
         self.stream.begin(slots, np.arange(first, first + len(slots)))
         self._returns[slots] = 0.0
         for eps_id, slot in enumerate(slots.tolist(), start=first):
-            told = self._told[slot]
-            told["episode"] = Episode(eps_id, slot, self._policies)
+            episode = self._episodes[slot] = Episode(eps_id, slot, self._policies)
             if self._on_start is not None:
-                self._on_start(**told)
+                self._on_start(episode=episode, env_index=slot, **self._told)
 
     def _finish(self, step: Step) -> None:
         """Close the books on the episodes that ended with this step, and begin new ones."""
@@ -174,11 +165,10 @@ class Sampler:
         lengths, returns = self.stream.t[ended].tolist(), self._returns[ended].tolist()
         books = zip(ended.tolist(), lengths, returns, step.terminateds[ended].tolist(), strict=True)
         for slot, length, total, terminated in books:
-            told = self._told[slot]
-            episode = told["episode"]
+            episode = self._episodes[slot]
             episode.length, episode.returns[AGENT] = length, total
             if self._on_end is not None:
-                self._on_end(**told)
+                self._on_end(episode=episode, env_index=slot, **self._told)
             self._records.append(episode.record(self._worker, terminated))
         self._begin(ended)
 
@@ -186,7 +176,8 @@ class Sampler:
         """Bring the episodes of `slots` up to date and tell the step hook of them."""
         lengths, returns = self.stream.t[slots].tolist(), self._returns[slots].tolist()
         for slot, length, total in zip(slots.tolist(), lengths, returns, strict=True):
-            told = self._told[slot]
-            episode = told["episode"]
+            episode = self._episodes[slot]
             episode.length, episode.returns[AGENT] = length, total
-            self._on_step(**told)  # type: ignore[misc]
+            self._on_step(  # type: ignore[misc]
+                episode=episode, env_index=slot, **self._told
+            )
