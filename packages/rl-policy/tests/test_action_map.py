@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from rl_policy.action_map import make_action_map, raw_action_space
+from rl_policy.action_map import make_action_map, make_raw_map, raw_action_space
 from rl_policy.spaces import identity
 
 INF = np.inf
@@ -111,3 +111,25 @@ def test_integer_boxes_with_too_many_values_are_refused():
         raw_action_space(Dict({"a": Box(-(2**31), 2**31 - 1, (1,), np.int32)}))
     with pytest.raises(TypeError, match="'actions' have 18446744073709551616 values"):
         make_action_map(Box(-(2**63), 2**63 - 1, (1,), np.int64))
+
+
+@pytest.mark.parametrize(
+    ("space", "raw"),
+    [
+        (Discrete(3, start=5), np.array([0, 2])),
+        (MultiDiscrete([2, 3], start=[10, 20]), np.array([[0, 2]])),
+        (MultiBinary(3), np.array([[0, 1, 1]], np.int8)),
+        (Box(-2, 2, (2,), np.int8), np.array([[0, 4]])),
+        (Box(np.float32([0, -4]), np.float32([10, 0])), np.float32([[-1, 0.5], [0, 1]])),
+        (Box(-INF, INF, (2,)), np.float32([[-7, 0.5]])),
+    ],
+)
+def test_what_the_environment_took_can_be_made_raw_again(space, raw):
+    nested = Dict({"a": space, "b": Tuple([space])})
+    for where, actions in ((space, raw), (nested, {"a": raw, "b": (raw,)})):
+        again = make_raw_map(where)(make_action_map(where)(actions))
+        for found in (again,) if where is space else (again["a"], again["b"][0]):
+            assert_allclose(found, raw, rtol=1e-6)
+            assert found.dtype == raw.dtype
+    box = Box(-3.0, 3.0, (1,))
+    assert_array_equal(make_raw_map(box, normalize_actions=False)(np.float32([[2]])), [[2]])

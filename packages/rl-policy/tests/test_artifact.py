@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.testing import assert_array_equal
 
 from rl_policy import ArtifactError, load_policy, xp_only
 from rl_policy.hooks import ActingHooks
+from rl_sample.files import new_directory
 
 SPACE = Dict({"x": Box(-np.inf, np.inf, (3,)), "n": Discrete(4)})
 
@@ -66,14 +66,14 @@ def test_saving_again_replaces(saved, tmp_path):
 def test_other_directories_are_not_overwritten(saved, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    with pytest.raises(FileExistsError, match="is no saved policy"):
+    with pytest.raises(FileExistsError, match=r"mine exists and has no manifest\.json"):
         saved[0].save(tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
 def test_a_failing_write_leaves_the_old_policy(saved, monkeypatch):
     policy, path = saved
-    monkeypatch.setattr("rl_policy.artifact_files.os.fsync", fail)
+    monkeypatch.setattr("rl_sample.files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         policy.save(path)
     assert load_policy(path).version == 3
@@ -85,15 +85,15 @@ def fail(descriptor):
 
 
 def test_foreign_and_missing_directories(tmp_path):
-    with pytest.raises(ArtifactError, match=r"is no saved policy: .*manifest.json is missing"):
+    with pytest.raises(ArtifactError, match=r"is no saved policy, .*manifest.json is missing"):
         load_policy(tmp_path)
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(ArtifactError, match=r"manifest.json is damaged or not ours"):
         load_policy(tmp_path)
-    files = {name: {"size": 0, "sha256": ""} for name in ("policy.json", "weights.safetensors")}
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": "rl-policy/9", "files": files}))
+    with new_directory(tmp_path / "newer", format="rl-policy/9"):
+        pass
     with pytest.raises(ArtifactError, match=r"format 'rl-policy/9'; this version reads"):
-        load_policy(tmp_path)
+        load_policy(tmp_path / "newer")
 
 
 @pytest.mark.parametrize("name", ["policy.json", "weights.safetensors"])
@@ -112,12 +112,10 @@ def test_every_damage_names_its_file(saved, name):
 def rewrite(path, change):
     """Change policy.json and make the manifest agree."""
     text = (path / "policy.json").read_text()
-    data = json.dumps(change(json.loads(text))).encode()
-    (path / "policy.json").write_bytes(data)
-    manifest = json.loads((path / "manifest.json").read_text())
-    entry = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    manifest["files"]["policy.json"] = entry
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    weights = (path / "weights.safetensors").read_bytes()
+    with new_directory(path, format="rl-policy/1") as draft:
+        (draft / "policy.json").write_text(json.dumps(change(json.loads(text))))
+        (draft / "weights.safetensors").write_bytes(weights)
 
 
 @pytest.mark.parametrize(

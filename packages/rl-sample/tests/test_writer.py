@@ -99,6 +99,34 @@ def test_slots_that_sit_a_step_out_leave_no_row():
     np.testing.assert_array_equal(batch["new_obs"], [1, 2, 3, 11, 12])
 
 
+def test_a_truncated_piece_ends_with_its_last_closed_row():
+    writer = SlotWriter(3, 4)
+    flags = {"truncateds": np.zeros(2, bool), "terminateds": np.zeros(2, bool)}
+    for t in range(2):
+        writer.put({"obs": np.array([t, 10.0 + t])}, np.array([0, 1]))
+        writer.put(flags, np.array([0, 1]), close=True)
+    writer.put({"obs": np.array([2.0])}, np.array([0]))  # an open row is forgotten
+    writer.truncate(np.arange(3), {"obs": np.array([2.0, 12.0, 99.0])})
+    batch = writer.take({"obs": np.zeros(3)}, only_finished=True)
+    np.testing.assert_array_equal(batch["new_obs"], [1, 2, 11, 12])
+    np.testing.assert_array_equal(batch["truncateds"], [False, True, False, True])
+    np.testing.assert_array_equal(batch.segments.ends, [2, 4])
+
+
+def test_rows_that_others_finished_or_sat_out_are_not_truncated():
+    writer = SlotWriter(2, 4)
+    row = {"truncateds": np.zeros(2, bool)}
+    writer.put({"obs": np.array([0.0, 10.0])})
+    writer.put(row, close=True)
+    writer.end(np.array([0, 1]), {"obs": np.array([1.0, 11.0])})
+    writer.put({"obs": np.array([5.0, 0.0])})
+    writer.put(row, close=True, live=np.array([True, False]))
+    writer.truncate(np.array([0, 1]), {"obs": np.array([6.0, 0.0])})
+    batch = writer.take({"obs": np.zeros(2)}, only_finished=True)
+    np.testing.assert_array_equal(batch["obs"], [0, 5, 10])
+    np.testing.assert_array_equal(batch["truncateds"], [False, True, False])
+
+
 slot_sets = st.lists(st.sampled_from([None, (0,), (1,), (0, 2), (0, 1, 2)]), max_size=30)
 
 
@@ -107,8 +135,11 @@ slot_sets = st.lists(st.sampled_from([None, (0,), (1,), (0, 2), (0, 1, 2)]), max
     ends=st.sets(st.tuples(st.integers(0, 29), st.integers(0, 2))),
     takes=st.sets(st.integers(0, 29)),
     only_finished=st.booleans(),
+    restores=st.booleans(),
 )
-def test_any_schedule_gives_every_row_once_and_in_order(ticks, ends, takes, only_finished):
+def test_any_schedule_gives_every_row_once_and_in_order(
+    ticks, ends, takes, only_finished, restores
+):
     writer = SlotWriter(3, 2)
     writer.eps_ids[:] = [0, 1000, 2000]
     written = {slot: [] for slot in range(3)}
@@ -140,6 +171,9 @@ def test_any_schedule_gives_every_row_once_and_in_order(ticks, ends, takes, only
                 finished[slot] = len(written[slot])
         if tick in takes:
             take()
+            if restores:  # another writer goes on
+                state, writer = writer.state_dict(), SlotWriter(0, 1)
+                writer.load_state_dict(state)
     if ticks:
         take()
     for slot in range(3):

@@ -59,7 +59,7 @@ class MeanLearner:
             self.apply(grads)
         return learned
 
-    def gradients(self, batch):
+    def gradients(self, batch, *, step=None):
         error = self.guess - batch["rewards"]
         stats = {"loss": float(np.mean(error**2) / 2)}
         return {"guess": np.array(error.mean())}, Learned(stats, {"td_error": error})
@@ -104,6 +104,8 @@ class SmallWorkerSet:
         self.counters: Counter[str] = Counter()
         self.timings: defaultdict[str, float] = defaultdict(float)
         self.metrics = EpisodeMetrics()
+        self.on_learn_on_batch = None
+        self.learn_metrics: dict[str, Any] = {}
         self.filter_deltas: defaultdict[str, list[Any]] = defaultdict(list)
         self.publish()
 

@@ -7,7 +7,7 @@ import pickle
 import gymnasium as gym
 import pytest
 
-from rl_workers import EnvContext, env_spaces, make_env, register_env
+from rl_workers import EnvContext, EnvError, env_spaces, make_env, register_env
 from rl_workers.envs import make_vector_env
 from rl_workers.testing import CountingEnv, LeavingAgentsEnv
 
@@ -75,3 +75,35 @@ def test_contexts_travel():
     copy = pickle.loads(pickle.dumps(context))
     assert copy == context
     assert vars(copy) == vars(context)
+
+
+class Sized(gym.Env):
+    def __init__(self, size):
+        if size < 1:
+            raise OSError("no such simulator")
+
+
+@pytest.mark.parametrize(
+    ("spec", "config", "message"),
+    [
+        (
+            Sized,
+            {},
+            r"Sized.*env_config=\{\}: TypeError: .*'size'\. env_config holds the arguments",
+        ),
+        (Sized, {"size": 0}, "env_config={'size': 0}: OSError: no such simulator"),
+        (lambda: Sized(1), {}, r"TypeError: .*called with one argument, the EnvContext: lambda"),
+        (lambda config: Sized(config["size"]), {}, "KeyError: 'size'. env_config holds"),
+        (lambda config: None, {}, "returned None"),
+        ("CartPole-v1", {"length": 3}, r"'CartPole-v1' could not be made.*'length'"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_is_named(spec, config, message):
+    with pytest.raises(EnvError, match=message):
+        make_env(spec, EnvContext(config))
+
+
+def test_an_environment_that_was_made_already_is_refused():
+    env = gym.make("CartPole-v1")
+    with pytest.raises(ValueError, match="made already, but each worker makes its own"):
+        make_env(env, EnvContext())

@@ -102,6 +102,29 @@ def test_averaged_gradients_of_microbatches_are_those_of_the_whole_batch(workers
     assert mean.batch["rewards"].tolist() == [0, 1, 2, 7]
 
 
+def test_microbatches_give_the_gradient_of_the_whole_batch(workers):
+    batch = rewards(0, 1, 2, 7, 5)
+    whole = ComputeGradients(workers)(batch)
+    parts = ComputeGradients(workers, microbatch_size=2)(batch)
+    assert parts.grads["default_policy"]["guess"] == pytest.approx(-3.0)
+    assert parts.grads == whole.grads
+    assert parts.batch is batch
+    assert "microbatch 2" in repr(ComputeGradients(workers, microbatch_size=2))
+
+
+def test_a_microbatch_may_have_nothing_to_learn_on(make_workers, make_learner):
+    workers = make_workers({"a": make_learner(), "b": make_learner()})
+    names = {"eps_id": [0], "agent_index": [0]}
+    parts = {
+        "a": SampleBatch(rewards=np.ones(1, np.float32), t=[0], **names),
+        "b": SampleBatch(rewards=np.full(1, 5, np.float32), t=[1], **names),
+    }
+    found = ComputeGradients(workers, ["b"], microbatch_size=1)(MultiAgentBatch(parts, 2))
+    assert {k: float(g["guess"]) for k, g in found.grads.items()} == {"b": -5}
+    with pytest.raises(NoExperience, match="nothing to learn on"):
+        ComputeGradients(workers, ["b"], microbatch_size=1)(MultiAgentBatch({"a": parts["a"]}, 1))
+
+
 def test_averaging_takes_each_policy_where_it_has_gradients(make_workers, make_learner):
     workers = make_workers({"a": make_learner(), "b": make_learner()})
     compute = ComputeGradients(workers)

@@ -10,8 +10,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rl_sample import SampleBatch, concat_samples
 from rl_workers import Callbacks, EnvError, Episode, RolloutOptions, Sampler
+from rl_workers.gym_vector_envs import GymVectorEnvs
 from rl_workers.testing import CountingEnv
-from rl_workers.vector_envs import GymVectorEnvs, LocalEnvs
+from rl_workers.vector_envs import LocalEnvs
 
 BACKENDS = ["local", *AutoresetMode]
 

@@ -6,6 +6,7 @@ No framework is imported until a policy is made that learns with it.
 from __future__ import annotations
 
 from rl_policy.action_dist import make_action_dist, register_action_dist
+from rl_policy.action_map import make_raw_map
 from rl_policy.actor import discounted, gae
 from rl_policy.artifact_files import ArtifactError
 from rl_policy.config import DEFAULT_POLICY_CONFIG
@@ -35,6 +36,7 @@ __all__ = [
     "load_policy",
     "make_action_dist",
     "make_encoder",
+    "make_raw_map",
     "masked_mean",
     "register_action_dist",
     "register_custom_model",

@@ -46,9 +46,24 @@ def make_action_map(
     Returns:
         `identity` itself where nothing is to be done.
     """
-    leaves = leaf_spaces(action_space, "actions")
     raw_action_space(action_space)
-    maps = [_leaf_map(leaf.space, normalize_actions, clip_actions) for leaf in leaves]
+    return _map_leaves(action_space, lambda leaf: _leaf_map(leaf, normalize_actions, clip_actions))
+
+
+def make_raw_map(action_space: Space[Any], normalize_actions: bool = True) -> Callable[[Any], Any]:
+    """Make the function from an environment's actions [B, …] to raw ones (NumPy).
+
+    It undoes `make_action_map`, but for what was clipped.
+    """
+    return _map_leaves(action_space, lambda leaf: _raw_leaf_map(leaf, normalize_actions))
+
+
+def _map_leaves(
+    action_space: Space[Any], make: Callable[[Space[Any]], Callable[[Any], Any]]
+) -> Callable[[Any], Any]:
+    """One function for nested actions from those that `make` gives for the leaves."""
+    leaves = leaf_spaces(action_space, "actions")
+    maps = [make(leaf.space) for leaf in leaves]
     if all(leaf_map is identity for leaf_map in maps):
         return identity
     if not leaves[0].path:
@@ -101,11 +116,28 @@ def _box_map(space: Box, normalize: bool, clip: bool) -> Callable[[Any], Any]:
         return identity if dtype == np.float32 else lambda actions: actions.astype(dtype)
     if not normalize:
         return lambda actions: np.minimum(np.maximum(actions.astype(dtype), low), high)
+    middle, half = _middle_and_half(space)
+    return lambda actions: np.minimum(np.maximum(actions.astype(dtype) * half + middle, low), high)
+
+
+def _raw_leaf_map(space: Space[Any], normalize: bool) -> Callable[[Any], Any]:
+    if isinstance(space, MultiBinary):
+        return identity
+    if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
+        middle, half = _middle_and_half(space) if normalize else (np.float32(0), np.float32(1))
+        return lambda actions: ((np.asarray(actions) - middle) / half).astype(np.float32)
+    start = np.asarray(space.low if isinstance(space, Box) else getattr(space, "start", 0))
+    return lambda actions: np.asarray(actions, np.int64) - start.astype(np.int64)
+
+
+def _middle_and_half(space: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and half the width of a Box in its dtype; 0 and 1 where a bound is infinite."""
+    low, high = space.low, space.high
     bounded = np.isfinite(low) & np.isfinite(high)
     wide_low, wide_high = (np.where(bounded, x.astype(np.float64), 0) for x in (low, high))
-    middle = (wide_low / 2 + wide_high / 2).astype(dtype)
-    half = np.where(bounded, wide_high / 2 - wide_low / 2, 1).astype(dtype)
-    return lambda actions: np.minimum(np.maximum(actions.astype(dtype) * half + middle, low), high)
+    middle = (wide_low / 2 + wide_high / 2).astype(space.dtype)
+    half = np.where(bounded, wide_high / 2 - wide_low / 2, 1).astype(space.dtype)
+    return middle, half
 
 
 def _like(space: Space[Any], leaves: Any) -> Space[Any]:

@@ -22,23 +22,29 @@ class ModelConfig:
     fcnet_hiddens: tuple[int, ...] = (64, 64)
     """Units of each hidden layer (observations that are vectors)."""
     fcnet_activation: str = "tanh"
-    """One of `ACTIVATIONS`."""
+    """`tanh`, `relu`, `sigmoid`, `silu`, `elu` or `linear`."""
     conv_filters: tuple[tuple[int, int, int], ...] | None = None
     """(channels, kernel, stride) of each convolution over images; None: by the image's size."""
     conv_activation: str = "relu"
+    """After each convolution."""
     post_fcnet_hiddens: tuple[int, ...] = ()
     """Units of dense layers after the convolutions or after `fcnet_hiddens`."""
     post_fcnet_activation: str = "relu"
+    """After each of these dense layers."""
     free_log_std: bool = False
     """True: a Gaussian's log standard deviation is a parameter and not an output of the net."""
     vf_share_layers: bool = False
     """True: the value head reads the policy's last hidden layer (always so with an LSTM)."""
     use_lstm: bool = False
+    """True: an LSTM follows the hidden layers, for what one observation does not show."""
     max_seq_len: int = 20
     """Rows of one sequence that a recurrent net is learned on."""
     lstm_cell_size: int = 64
+    """Units of the LSTM's state."""
     lstm_use_prev_action: bool = False
+    """True: the LSTM also reads the action before."""
     lstm_use_prev_reward: bool = False
+    """True: the LSTM also reads the reward before."""
     custom_model: str | type | None = None
     """A name given to `register_custom_model`, or the class itself."""
     custom_model_config: Mapping[str, Any] = field(default_factory=dict)

@@ -114,28 +114,27 @@ class NumpyNet:
 
 
 def _run(layers: list[_Layer], x: np.ndarray) -> np.ndarray:
-    """Outputs [B, N] of the layers for `x` [B, D], in blocks of whole tiles and what is left."""
-    rows = len(x)
-    if rows < 2 * _TILE:
-        return _pass(layers, x)
-    whole = rows - rows % _TILE
-    parts = []
-    for start in range(0, whole, _BLOCK):
-        tiles = x[start : min(start + _BLOCK, whole)].reshape(-1, _TILE, x.shape[1])
-        out = _pass(layers, tiles)
-        parts.append(out.reshape(-1, out.shape[-1]))
-    if whole < rows:
-        parts.append(_pass(layers, x[whole:]))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _pass(layers: list[_Layer], x: np.ndarray) -> np.ndarray:
+    if len(x) >= 2 * _TILE:
+        return _run_in_blocks(layers, x)
     for weight, bias, activation in layers:
         x = x @ weight
         x += bias
         if activation is not None:
             activation(x, out=x)
     return x
+
+
+def _run_in_blocks(layers: list[_Layer], x: np.ndarray) -> np.ndarray:
+    """The same for many rows [B, D], in blocks of whole tiles and what is left."""
+    whole = len(x) - len(x) % _TILE
+    parts = []
+    for start in range(0, whole, _BLOCK):
+        tiles = x[start : min(start + _BLOCK, whole)].reshape(-1, _TILE, x.shape[1])
+        out = _run(layers, tiles)
+        parts.append(out.reshape(-1, out.shape[-1]))
+    if whole < len(x):
+        parts.append(_run(layers, x[whole:]))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -203,7 +203,9 @@ class Policy:
         """Improve the weights; see `rl_sample.protocols.Learner`."""
         raise NotImplementedError(f"{type(self).__name__} does not implement learn_on_batch()")
 
-    def gradients(self, batch: SampleBatch) -> tuple[Arrays, Learned]:
+    def gradients(
+        self, batch: SampleBatch, *, step: int | None = None
+    ) -> tuple[Arrays, Learned]:
         """Gradients of the loss by weight name, nothing applied."""
         raise NotImplementedError(f"{type(self).__name__} does not implement gradients()")
 
@@ -250,6 +252,7 @@ class Policy:
         return {
             "version": self.version,
             "step": self.global_step,
+            "seed": self.seed,
             "acts": self._acts,
             "coeffs": dict(self.coeffs),
             "weights": self.get_weights(),
@@ -259,6 +262,7 @@ class Policy:
         """Continue from `state_dict()`."""
         self.set_weights(state["weights"])
         self.version, self.global_step = state["version"], state["step"]
+        self.seed = state.get("seed", self.seed)
         self._acts = state["acts"]
         self.coeffs.update(state["coeffs"])
 

@@ -194,7 +194,9 @@ class Learner(Protocol):
         rng: np.random.Generator | None = None,
     ) -> Learned: ...
 
-    def gradients(self, batch: SampleBatch) -> tuple[Arrays, Learned]: ...
+    def gradients(
+        self, batch: SampleBatch, *, step: int | None = None
+    ) -> tuple[Arrays, Learned]: ...
 
     def apply(self, grads: Arrays) -> None: ...
 
@@ -219,7 +221,11 @@ class InputReader(Protocol):
 
     def publish(self, snapshots: Mapping[PolicyID, Snapshot]) -> None: ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is between two fragments: nested dicts and lists of JSON values and arrays."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Go on where `state` was taken; a line for each open episode that cannot."""
 
     def committed(self, step: int) -> None: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -116,6 +116,51 @@ class SlotWriter:
         """The episodes of `slots` [E] ended with the rows just closed; arrays are [E, …]."""
         rows, eps_ids = self.cursors[slots], self.eps_ids[slots]
         self._ends.append(_Ends(slots, rows, eps_ids, dict(last_obs), last_state))
+
+    def truncate(
+        self, slots: np.ndarray, last_obs: Arrays, last_state: tuple[np.ndarray, ...] = ()
+    ) -> None:
+        """End the unfinished pieces of `slots` [E] after their last closed row, as truncated.
+
+        Slots that hold no such row are left alone; an open row is forgotten. Arrays are [E, …].
+        """
+        last = self.cursors[slots] - 1
+        held = last >= self._finished()[slots]
+        if _LIVE in self._arrays:
+            held &= self._arrays[_LIVE][last, slots]
+        if held.any():
+            self._arrays["truncateds"][last[held], slots[held]] = True
+            ended = {name: array[held] for name, array in last_obs.items()}
+            self.end(slots[held], ended, tuple(state[held] for state in last_state))
+
+    def state_dict(self, *, open_rows: bool = False) -> dict[str, Any]:
+        """What `take` has left here, in arrays of its own; `open_rows` as there."""
+        rows = int(self.cursors.max(initial=0)) + open_rows
+        return {
+            "cursors": self.cursors.copy(),
+            "eps_ids": self.eps_ids.copy(),
+            "env_ids": np.array(self.env_ids),
+            "agent_indices": np.array(self.agent_indices),
+            "fragments": self._fragments,
+            "rows": {name: array[:rows].copy() for name, array in self._arrays.items() if rows},
+            "ends": [{**ends._asdict(), "last_state": [*ends.last_state]} for ends in self._ends],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; nothing of it is written into."""
+        self.cursors, self.eps_ids = np.array(state["cursors"]), np.array(state["eps_ids"])
+        self.env_ids = np.array(state["env_ids"])
+        self.agent_indices = np.array(state["agent_indices"])
+        self.num_slots, self._fragments = len(self.cursors), int(state["fragments"])
+        self.lockstep = 0 if not self.cursors.any() else None
+        self._arrays = {}
+        for name, rows in state["rows"].items():
+            self._capacity = max(self._capacity, len(rows))
+            self._arrays[name] = np.zeros((self._capacity, *rows.shape[1:]), rows.dtype)
+            self._arrays[name][: len(rows)] = rows
+        self._ends = [
+            _Ends(**{**ends, "last_state": tuple(ends["last_state"])}) for ends in state["ends"]
+        ]
 
     def _finished(self) -> np.ndarray:
         """[S] rows up to the end of the last finished episode of each slot, holes counted."""

@@ -1,8 +1,9 @@
 """rl_workers: rollout workers over Gymnasium environments, in this process or on Ray."""
 
-from rl_workers.callbacks import Callbacks
+from rl_workers.callbacks import Callbacks, MultiCallbacks, overridden
 from rl_workers.envs import EnvContext, env_spaces, make_env, register_env
 from rl_workers.errors import EnvError, WorkerError
+from rl_workers.evaluation import EvaluationWorkers
 from rl_workers.flow.results import Episode, EpisodeMetrics
 from rl_workers.multi_agent_env import MultiAgentEnv
 from rl_workers.options import RolloutOptions
@@ -16,7 +17,9 @@ __all__ = [
     "EnvError",
     "Episode",
     "EpisodeMetrics",
+    "EvaluationWorkers",
     "MultiAgentEnv",
+    "MultiCallbacks",
     "RolloutOptions",
     "RolloutWorker",
     "Sampler",
@@ -25,6 +28,7 @@ __all__ = [
     "__version__",
     "env_spaces",
     "make_env",
+    "overridden",
     "register_env",
 ]
 

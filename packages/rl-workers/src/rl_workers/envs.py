@@ -6,10 +6,12 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import gymnasium as gym
 
+from rl_workers.errors import EnvError
 from rl_workers.multi_agent_env import MultiAgentEnv
 from rl_workers.vector_envs import check_api
 
@@ -17,6 +19,10 @@ EnvSpec: TypeAlias = "str | type | Callable[[EnvContext], Any]"
 
 _CREATORS: dict[str, Callable[[EnvContext], Any]] = {}
 _CONTEXT_NAMES = ("config", "env_config", "context", "env_context", "ctx")
+
+
+class UnknownEnvError(ValueError):
+    """An id that nobody has registered."""
 
 
 class EnvContext(dict[str, Any]):
@@ -62,21 +68,50 @@ def make_env(spec: EnvSpec, context: EnvContext) -> Any:
 
     Raises:
         ValueError: `spec` names nothing known; the nearest known names are told.
+        EnvError: it could not be made.
     """
-    spec = resolve_env(spec)
+    make = _maker(resolve_env(spec), context)
+    try:
+        env = make()
+    except UnknownEnvError:
+        raise
+    except Exception as e:
+        raise EnvError(_why_not(spec, context, e)) from e
+    if env is None:
+        raise EnvError(f"env={spec!r} returned None; it has to return the environment it makes.")
+    return env
+
+
+def _maker(spec: EnvSpec, context: EnvContext) -> Callable[[], Any]:
+    """What makes the environment when it is called."""
     if isinstance(spec, str):
         target = _import(spec)
         if target is None:
-            return _make_by_id(gym.make, spec, disable_env_checker=True, **context)
+            return partial(_make_by_id, gym.make, spec, disable_env_checker=True, **context)
         spec = target
-    if inspect.isclass(spec) and not _takes_context(spec):
-        return spec(**context)
     if not callable(spec):
+        made = "an environment that was made already, but each worker makes its own"
+        what = made if hasattr(spec, "step") else "neither a name, a class nor a callable"
         raise ValueError(
-            f"env={spec!r} is neither a name, a class nor a callable. Give a Gymnasium id, "
-            "'module:Class', a class, or a function that takes an EnvContext and returns an env."
+            f"env={spec!r} is {what}. Give a Gymnasium id, 'module:Class', a class, or a function "
+            "that takes an EnvContext and returns an env."
         )
-    return spec(context)
+    if inspect.isclass(spec) and not _takes_context(spec):
+        return partial(spec, **context)
+    return partial(spec, context)
+
+
+def _why_not(spec: EnvSpec, context: EnvContext, error: Exception) -> str:
+    """What made an environment's constructor fail, and what it is called with."""
+    hint = ""
+    if isinstance(error, TypeError) and inspect.isfunction(spec):
+        hint = ". A function is called with one argument, the EnvContext: lambda config: MyEnv()"
+    elif isinstance(error, TypeError | KeyError):
+        hint = ". env_config holds the arguments of its constructor"
+    return (
+        f"env={spec!r} could not be made with env_config={dict(context)}: "
+        f"{type(error).__name__}: {error}{hint}"
+    )
 
 
 def env_spaces(spec: EnvSpec, config: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
@@ -127,7 +162,7 @@ def _make_by_id(make: Callable[..., Any], env_id: str, **kwargs: Any) -> Any:
         known = [*gym.registry, *_CREATORS]
         near = difflib.get_close_matches(env_id, known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(
+        raise UnknownEnvError(
             f"There is no environment {env_id!r}.{hint} Known are Gymnasium ids, names given to "
             "register_env, 'module:Class', classes and callables."
         ) from e

@@ -58,6 +58,14 @@ class History:
                 rows[which, :-1] = rows[which, 1:]
                 rows[which, -1] = row[column]
 
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """{column: [S, depth, …]}, copied."""
+        return {column: rows.copy() for column, rows in self._rows.items()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Look back at the rows of `state`, which is copied."""
+        self._rows = {column: np.array(rows) for column, rows in state.items()}
+
     def inputs(self) -> dict[str, np.ndarray]:
         """{input: [S, …]}, or [S, offsets, …] where more than one row is looked at."""
         found = {}

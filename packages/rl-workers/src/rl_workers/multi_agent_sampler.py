@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -21,13 +21,16 @@ from rl_sample.protocols import (
     Snapshot,
 )
 from rl_workers.callbacks import Callbacks, overridden
+from rl_workers.env_state import NotRestored, same
+from rl_workers.episode_state import episode_state, restored_episode
 from rl_workers.errors import EnvError, at
 from rl_workers.flow.results import Episode
 from rl_workers.multi_agent_env import MultiAgentEnv
+from rl_workers.multi_agent_envs import MultiAgentEnvs
 from rl_workers.options import RolloutOptions
-from rl_workers.pieces import postprocess_pieces
+from rl_workers.pieces import postprocess_pieces, trajectory_hook
 from rl_workers.stream import SlotStream
-from rl_workers.vector_envs import obs_buffers, show, unbatch
+from rl_workers.vector_envs import obs_buffers, unbatch
 
 ALL = "__all__"
 
@@ -63,7 +66,8 @@ class MultiAgentSampler:
         """Reset the environments; `mapping_fn(agent_id, eps_id, worker)` names agents' policies."""
         callbacks = callbacks or Callbacks()
         self.streams: dict[PolicyID, SlotStream] = {}
-        self._envs, self._options, self._worker, self._seed = envs, options, worker, seed
+        self._envs = MultiAgentEnvs(envs, worker)
+        self._options, self._worker, self._seed = options, worker, seed
         self._actors = {pid: actor for pid, (actor, _) in policies.items()}
         self._postprocess = {pid: postprocess for pid, (_, postprocess) in policies.items()}
         self._mapping_fn = mapping_fn
@@ -82,6 +86,7 @@ class MultiAgentSampler:
         self._records: list[EpisodeRecord] = []
         self._finished_steps = 0
         self._episodes: list[Episode] = [Episode(0, 0)] * len(envs)
+        self._on_piece = trajectory_hook(callbacks, worker, self._actors, self._episodes)
         seeds = np.random.SeedSequence([seed, worker]).generate_state(len(envs))
         for i in range(len(envs)):
             self._start(i, int(seeds[i]))
@@ -97,10 +102,10 @@ class MultiAgentSampler:
             began = perf_counter()
             actions = self._act()
             decided = perf_counter()
-            came = [self._step_env(i, actions[i]) for i in range(len(self._envs))]
+            came = [self._envs.step(i, of_env) for i, of_env in enumerate(actions)]
             stepped = perf_counter()
             self._absorb(came)
-            steps += len(self._envs)
+            steps += len(came)
             timings["inference"] += decided - began
             timings["env"] += stepped - decided
             timings["write"] += perf_counter() - stepped
@@ -115,23 +120,71 @@ class MultiAgentSampler:
             stream.step = snapshots[pid].step
 
     def state_dict(self) -> dict[str, Any]:
-        """What keeps episode ids unique after a restore."""
-        return {"started": self._started}
+        """Where everything is between two fragments, as JSON-able values and arrays."""
+        seats = list(self._seats.values())
+        number = {id(seat): n for n, seat in enumerate(seats)}
+        return {
+            "seed": self._seed,
+            "started": self._started,
+            "agents": [repr(agent) for agent in self._agent_indices],
+            "seats": [[s.env, repr(s.agent), s.pid, s.slot, s.reward] for s in seats],
+            "playing": [[number[id(s)] for s in of_env.values()] for of_env in self._playing],
+            "ready": {pid: [number[id(s)] for s in of_pid] for pid, of_pid in self._ready.items()},
+            "episodes": [episode_state(episode) for episode in self._episodes],
+            "streams": {k: v.state_dict(open_rows=True) for k, v in self.streams.items()},
+            "envs": self._envs.state_dict(),
+        }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._started = max(self._started, int(state["started"]))
+    def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """As Sampler.load_state_dict."""
+        saved, agents = state["episodes"], self._envs.agents
+        if "streams" not in state:
+            raise ValueError("the state is of a sampler of one agent, this is one of several")
+        self._seed = state["seed"]
+        names = {*state["agents"], *(name for e in saved for name in e["returns"])}
+        if len(saved) != len(self._episodes) or not names <= agents.keys():
+            self._started = max(self._started, state["started"])
+            # Noise of its own, since there is no telling which of the old was used up.
+            self._seed = int(
+                np.random.SeedSequence([self._seed, self._started]).generate_state(1)[0]
+            )
+            self.streams.clear()
+            self._seats.clear()
+            self._ready.clear()
+            self._playing = [{} for _ in self._episodes]
+            self._start_over(range(len(self._episodes)))
+            why = f"it was one of {len(saved)} sub-environments with agents {sorted(names)}"
+            return [f"{at(self._worker, i, e['length'])}: {why}" for i, e in enumerate(saved)]
+        self._started = state["started"]
+        self._episodes[:] = [restored_episode(e, agents) for e in saved]
+        self._agent_indices = {agents[name]: i for i, name in enumerate(state["agents"])}
+        seats = [_Seat(i, agents[name], pid, slot) for i, name, pid, slot, _ in state["seats"]]
+        for seat, (*_, reward) in zip(seats, state["seats"], strict=True):
+            seat.reward = reward
+        self._seats = {(seat.env, seat.agent, seat.pid): seat for seat in seats}
+        self._playing = [{seats[n].agent: seats[n] for n in of_env} for of_env in state["playing"]]
+        self._ready = {pid: [seats[n] for n in of_pid] for pid, of_pid in state["ready"].items()}
+        self.streams.clear()
+        for seat in seats:
+            if seat.pid not in self.streams:
+                stream = self._stream(seat.pid, seat.env, seat.agent)
+                stream.load_state_dict(state["streams"][seat.pid], seed=self._seed)
+        lost = self._envs.load_state_dict(state["envs"], self._check_again)
+        lost |= {i: e["why"] for i, e in enumerate(saved) if "why" in e}
+        lines = [f"{at(self._worker, i, saved[i]['length'])}: {lost[i]}" for i in sorted(lost)]
+        self._start_over(sorted(lost))
+        return lines
 
     def committed(self, step: int) -> None:
         """Nothing to forget: a sampler's input is made, not received."""
 
     def close(self) -> None:
         """Close the environments."""
-        for env in self._envs:
-            env.close()
+        self._envs.close()
 
     def _act(self) -> list[dict[AgentID, Any]]:
         """{agent: action} for each environment; one batched call per policy."""
-        actions: list[dict[AgentID, Any]] = [{} for _ in self._envs]
+        actions: list[dict[AgentID, Any]] = [{} for _ in self._playing]
         ready, self._ready = self._ready, {}
         for pid, seats in ready.items():
             stream = self.streams[pid]
@@ -141,19 +194,6 @@ class MultiAgentSampler:
             for seat, action in zip(seats, unbatch(acted.env_actions, len(seats)), strict=True):
                 actions[seat.env][seat.agent] = action
         return actions
-
-    def _step_env(self, i: int, actions: dict[AgentID, Any]) -> tuple[Any, ...]:
-        place = at(self._worker, i, self._episodes[i].length)
-        try:
-            came = self._envs[i].step(actions)
-        except Exception as e:
-            raise EnvError(f"{place}: step({show(actions)}) raised {type(e).__name__}: {e}") from e
-        if len(came) != 5 or not all(isinstance(part, dict) for part in came):
-            raise EnvError(
-                f"{place}: step() returned {show(came)}; a MultiAgentEnv returns five dicts "
-                "(observations, rewards, terminateds, truncateds, infos)."
-            )
-        return came
 
     def _absorb(self, came: list[tuple[Any, ...]]) -> None:
         """Close the rows that this tick answered, end pieces, seat newcomers, restart episodes."""
@@ -219,7 +259,7 @@ class MultiAgentSampler:
 
     def _flat(self, i: int, agent: AgentID, obs: Any) -> Arrays:
         try:
-            check_obs(self._envs[i].observation_spaces[agent], obs)
+            check_obs(self._envs.envs[i].observation_spaces[agent], obs)
         except (KeyError, TypeError, ValueError) as e:
             place = at(self._worker, i, self._episodes[i].length)
             raise EnvError(f"{place}, agent {agent!r}: bad observation: {e}") from e
@@ -255,11 +295,11 @@ class MultiAgentSampler:
     def _stream(self, pid: PolicyID, i: int, agent: AgentID) -> SlotStream:
         """The stream of a policy, made when its first agent appears."""
         if pid not in self.streams:
-            space = self._envs[i].observation_spaces[agent]
+            env = self._envs.envs[i]
             self.streams[pid] = SlotStream(
                 self._actors[pid],
-                obs_buffers(space, 0),
-                self._envs[i].action_spaces[agent],
+                obs_buffers(env.observation_spaces[agent], 0),
+                env.action_spaces[agent],
                 self._options.rollout_fragment_length,
                 seed=self._seed,
                 worker=self._worker,
@@ -271,22 +311,49 @@ class MultiAgentSampler:
 
     def _start(self, i: int, seed: int | None = None) -> None:
         """Begin an episode in sub-environment `i`."""
-        try:
-            obs, _ = self._envs[i].reset(seed=seed)
-        except Exception as e:
-            raise EnvError(
-                f"{at(self._worker, i)}: reset() failed ({type(e).__name__}: {e}); a "
-                "MultiAgentEnv returns (observations by agent, infos by agent)."
-            ) from e
+        obs = self._envs.reset(i, seed)
         self._episodes[i] = Episode((self._worker << 40) + self._started, i)
         self._started += 1
         self._playing[i] = {}
         self._seat(i, obs)
         self._tell("on_episode_start", i)
 
+    def _check_again(self, i: int, obs: dict[AgentID, Any], returns: dict[AgentID, float]) -> None:
+        """See that a replayed episode is the one that was saved.
+
+        Raises:
+            NotRestored: what is not as it was.
+        """
+        waiting = [seat for seats in self._ready.values() for seat in seats if seat.env == i]
+        for seat in waiting:
+            if seat.agent not in obs:
+                raise NotRestored(f"replayed, it showed agent {seat.agent!r} nothing")
+            flat = self._flat(i, seat.agent, obs[seat.agent])
+            for name, buffer in self.streams[seat.pid].obs.items():
+                if not same(flat[name].astype(buffer.dtype), buffer[seat.slot]):
+                    raise NotRestored(f"replayed, it showed agent {seat.agent!r} something else")
+        before = self._episodes[i].returns
+        if any(before.get(a, 0.0) != returns.get(a, 0.0) for a in {**before, **returns}):
+            raise NotRestored(f"replayed, it paid {returns} and not {before}")
+
+    def _start_over(self, envs: Iterable[int]) -> None:
+        """End open episodes as truncated and begin others, from seeds not used before."""
+        fresh = np.random.SeedSequence([self._seed, self._worker, self._started])
+        seeds = fresh.generate_state(len(self._episodes))
+        for i in envs:
+            for seat in self._playing[i].values():
+                self.streams[seat.pid].truncate(np.array([seat.slot]))
+            if self._on_piece is not None:
+                self._on_piece.ended.append(self._episodes[i])
+            for pid, seats in self._ready.items():
+                self._ready[pid] = [seat for seat in seats if seat.env != i]
+            self._start(i, int(seeds[i]))
+
     def _finish(self, i: int, terminated: bool) -> None:
         self._tell("on_episode_end", i)
         self._records.append(self._episodes[i].record(self._worker, terminated))
+        if self._on_piece is not None:
+            self._on_piece.ended.append(self._episodes[i])
         self._finished_steps += self._episodes[i].length
         self._start(i)
 
@@ -295,7 +362,7 @@ class MultiAgentSampler:
         if call is not None:
             call(
                 worker=self._worker,
-                base_env=self._envs,
+                base_env=self._envs.envs,
                 policies=self._actors,
                 episode=self._episodes[i],
                 env_index=i,
@@ -311,7 +378,8 @@ class MultiAgentSampler:
                 batches[pid] = batch
         records, self._records, self._finished_steps = self._records, [], 0
         agent_ids = {index: agent for agent, index in self._agent_indices.items()}
-        batches = postprocess_pieces(batches, self._postprocess, agent_ids, records)
+        batches = postprocess_pieces(batches, self._postprocess, agent_ids, records, self._on_piece)
+        records = records if self._on_piece is None else self._on_piece.records(records)
         samples = MultiAgentBatch(batches, env_steps)
         if self._hooks["on_sample_end"] is not None:
             self._hooks["on_sample_end"](worker=self._worker, samples=samples)

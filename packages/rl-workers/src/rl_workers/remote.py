@@ -19,8 +19,11 @@ def start_remote_workers(
     num_cpus_per_worker: float,
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
+    cpus_taken: float = 0,
 ) -> tuple[list[Any], bool]:
     """Actor handles of workers that are ready to sample, and whether Ray was started for them.
+
+    `cpus_taken` are asked for beside them, by other workers of the same training.
 
     Raises:
         WorkerError: Ray is missing, unreachable or too small, or a worker failed to start.
@@ -28,7 +31,7 @@ def start_remote_workers(
     ray, started = _ray()
     workers: list[Any] = []
     try:
-        _check_room(ray, num_workers * num_cpus_per_worker)
+        _check_room(ray, num_workers * num_cpus_per_worker, cpus_taken)
         actor = ray.remote(num_cpus=num_cpus_per_worker)(RemoteWorker)
         workers = [actor.remote() for _ in range(num_workers)]
         ready = [
@@ -88,12 +91,14 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
-def _check_room(ray: Any, cpus: float) -> None:
+def _check_room(ray: Any, cpus: float, taken: float) -> None:
     there = ray.cluster_resources().get("CPU", 0)
-    if cpus > there:
+    if cpus + taken > there:
+        beside = f" beside the {taken:g} of those that sample for training" if taken else ""
+        which = "evaluation_num_workers, num_workers" if taken else "num_workers"
         raise WorkerError(
-            f"The workers ask for {cpus:g} CPUs in all; the Ray cluster has {there:g}. Lower "
-            "num_workers or num_cpus_per_worker (fractions are allowed), or add nodes."
+            f"The workers ask for {cpus:g} CPUs in all{beside}; the Ray cluster has {there:g}. "
+            f"Lower {which} or num_cpus_per_worker (fractions are allowed), or add nodes."
         )
 
 

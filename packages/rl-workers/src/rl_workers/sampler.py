@@ -10,9 +10,11 @@ import numpy as np
 
 from rl_sample.protocols import Actor, EpisodeRecord, Fragment, PolicyID, Postprocess, Snapshot
 from rl_workers.callbacks import Callbacks, overridden
+from rl_workers.episode_state import episode_state, restored_episode
+from rl_workers.errors import at
 from rl_workers.flow.results import Episode
 from rl_workers.options import RolloutOptions
-from rl_workers.pieces import postprocess_pieces
+from rl_workers.pieces import postprocess_pieces, trajectory_hook
 from rl_workers.stream import SlotStream
 from rl_workers.vector_envs import Step, VectorEnv, info_rows
 
@@ -60,7 +62,7 @@ class Sampler:
         self._actors = {self.policy_id: actor}
         self._postprocess = postprocess
         self._policies = {AGENT: self.policy_id}
-        self._worker = worker
+        self._worker, self._seed = worker, seed
         self._target = rows * envs.num_envs
         self._whole = options.batch_mode == "complete_episodes"
         self._collect_infos = "infos" in actor.needs.learn
@@ -74,6 +76,7 @@ class Sampler:
         self._told = {"worker": worker, "base_env": envs.envs, "policies": self._actors}
         """What episode hooks are told, beside the episode and its sub-environment."""
         self._episodes: list[Any] = [None] * envs.num_envs
+        self._on_piece = trajectory_hook(callbacks, worker, self._actors, self._episodes)
         self._slots = np.arange(envs.num_envs)
         self._begin(self._slots)
 
@@ -116,13 +119,53 @@ class Sampler:
         self.stream.step = snapshot.step
 
     def state_dict(self) -> dict[str, Any]:
-        """What keeps episode ids unique and noise fresh after a restore."""
-        return {"started": self._started, "rows": self.stream.rows.tolist()}
+        """Where everything is between two fragments, as JSON-able values and arrays."""
+        return {
+            "seed": self._seed,
+            "started": self._started,
+            "returns": self._returns.copy(),
+            "episodes": [episode_state(episode) for episode in self._episodes],
+            "stream": self.stream.state_dict(),
+            "envs": self._envs.state_dict(),
+        }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the episodes and rows that `state` has counted; open episodes restart."""
-        self._started = max(self._started, int(state["started"]))
-        self.stream.skip(np.asarray(state["rows"], np.int64))
+    def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Go on where `state` was taken, with episodes in the midst of which it was.
+
+        Returns:
+            A line for each of them that could not be restored: its rows end as truncated and its
+            environment begins a new one.
+
+        Raises:
+            ValueError: `state` is of a sampler of another kind.
+        """
+        count, saved = self._envs.num_envs, state["episodes"]
+        if "stream" not in state:
+            raise ValueError(
+                f"the state is of a sampler of several agents, this is one of {AGENT!r}"
+            )
+        if len(saved) != count:
+            self._started = max(self._started, state["started"])
+            rows = np.zeros(count, np.int64)
+            rows[: len(saved)] = state["stream"]["rows"][:count]
+            self.stream.skip(rows)
+            self._start_over(self._slots)
+            why = f"{len(saved)} sub-environments were saved, there are {count}"
+            return [f"{at(self._worker, i, e['length'])}: {why}" for i, e in enumerate(saved)]
+        self._seed, self._started = state["seed"], state["started"]
+        self._returns[:] = state["returns"]
+        odd = self.stream.load_state_dict(state["stream"], seed=self._seed)
+        self._episodes[:] = [
+            restored_episode(e, {repr(AGENT): AGENT}, self._policies) for e in saved
+        ]
+        odd |= {i: e["why"] for i, e in enumerate(saved) if "why" in e}
+        lost = self._envs.load_state_dict(state["envs"], self.stream.obs, self._returns) | odd
+        if lost and not self._envs.separate:
+            lost = {i: lost.get(i, "it cannot go on without its neighbours") for i in range(count)}
+        lines = [f"{at(self._worker, i, int(self.stream.t[i]))}: {lost[i]}" for i in sorted(lost)]
+        if lost:
+            self._start_over(np.array(sorted(lost)))
+        return lines
 
     def committed(self, step: int) -> None:
         """Nothing to forget: a sampler's input is made, not received."""
@@ -134,12 +177,15 @@ class Sampler:
     def _hand_over(self, timings: dict[str, float]) -> Fragment:
         began = perf_counter()
         batch = self.stream.take(only_finished=self._whole)
+        self._envs.forget()
         delta = self.stream.actor.filter_delta(batch.arrays)
         records, self._records = self._records, []
-        if self._postprocess.per_trajectory:
+        if self._postprocess.per_trajectory or self._on_piece is not None:
             batch = postprocess_pieces(
-                {self.policy_id: batch}, {self.policy_id: self._postprocess}, {0: AGENT}, records
-            )[self.policy_id]
+                {self.policy_id: batch}, {self.policy_id: self._postprocess}, {0: AGENT}, records,
+                self._on_piece,
+            )[self.policy_id]  # fmt: skip
+            records = records if self._on_piece is None else self._on_piece.records(records)
         else:
             batch = self._postprocess(batch, {}, None)
         if self._on_sample_end is not None:
@@ -158,6 +204,16 @@ class Sampler:
             if self._on_start is not None:
                 self._on_start(episode=episode, env_index=slot, **self._told)
 
+    def _start_over(self, slots: np.ndarray) -> None:
+        """End the episodes of `slots` as truncated and begin others, from seeds not used before."""
+        self.stream.truncate(slots)
+        if self._on_piece is not None:
+            self._on_piece.ended += [self._episodes[slot] for slot in slots]
+        fresh = np.random.SeedSequence([self._seed, self._worker, self._started])
+        seeds = fresh.generate_state(self._envs.num_envs)
+        self.stream.obs = self._envs.restart({int(i): int(seeds[i]) for i in slots})
+        self._begin(slots)
+
     def _finish(self, step: Step) -> None:
         """Close the books on the episodes that ended with this step, and begin new ones."""
         ended = step.ended
@@ -170,6 +226,8 @@ class Sampler:
             if self._on_end is not None:
                 self._on_end(episode=episode, env_index=slot, **self._told)
             self._records.append(episode.record(self._worker, terminated))
+            if self._on_piece is not None:
+                self._on_piece.ended.append(episode)
         self._begin(ended)
 
     def _tell_step(self, slots: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ import numpy as np
 
 from rl_sample import SampleBatch, SlotWriter, draw_noise, flatten_nested, noise_keys
 from rl_sample.protocols import Acted, Actor, Arrays
+from rl_workers.episode_state import pack_infos, unpack_infos
 from rl_workers.errors import EnvError, at
 from rl_workers.history import History, longer
 
@@ -166,10 +168,53 @@ class SlotStream:
         _check_finite(batch, self._worker)
         return batch
 
+    def truncate(self, slots: np.ndarray) -> None:
+        """The slots' episodes stop here: their rows that `take` has left end as truncated."""
+        last_obs = {name: array[slots] for name, array in self.obs.items()}
+        self.writer.truncate(slots, last_obs, tuple(s[slots] for s in self.state))
+
     def skip(self, rows: np.ndarray) -> None:
         """Count `rows` [S] as already sampled, so that their noise is not drawn again."""
         self._drawn_at, self._since[:] = np.maximum(self.rows, rows), 0
         self._draw_noise()
+
+    def state_dict(self, *, open_rows: bool = False) -> dict[str, Any]:
+        """Where the slots are, after `take`: what they see next, their pasts and rows left."""
+        writer = self.writer.state_dict(open_rows=open_rows)
+        rows = dict(writer["rows"])
+        infos, odd = pack_infos(rows.pop("infos", None), self.writer.cursors)
+        return {
+            "rows": self.rows,
+            "t": self.t.copy(),
+            "step": self.step,
+            "obs": {name: np.array(array) for name, array in self.obs.items()},
+            "state": [np.array(state) for state in self.state],
+            "history": self._history.state_dict(),
+            "writer": {**writer, "rows": rows},
+            "infos": infos,
+            "odd": odd,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, seed: int) -> dict[int, str]:
+        """Go on where `state` was taken, with the noise of that `seed`; nothing is shared.
+
+        Gives the slots whose rows are not what they were, and why.
+        """
+        writer = state["writer"]
+        if state["infos"]:
+            infos = unpack_infos(state["infos"])
+            writer = {**writer, "rows": {**writer["rows"], "infos": infos}}
+        self.writer.load_state_dict(writer)
+        self.obs = {name: np.array(array) for name, array in state["obs"].items()}
+        self.state = tuple(np.array(array) for array in state["state"])
+        self.t, self.step = np.array(state["t"]), int(state["step"])
+        self._history.load_state_dict(state["history"])
+        self._seed, self._all = seed, np.arange(self.writer.num_slots)
+        self._drawn_at = np.array(state["rows"])
+        self._since = np.zeros_like(self._drawn_at)
+        self._keys = noise_keys(seed, self._worker, self.writer.env_ids, self.writer.agent_indices)
+        self._draw_noise()
+        return {int(slot): why for slot, why in state["odd"].items()}
 
     def _forget(self, slots: np.ndarray) -> None:
         for state in self.state:

@@ -1,4 +1,4 @@
-"""Many copies of one environment behind one `step`: in a Python loop or in a Gymnasium VectorEnv.
+"""Many copies of one environment behind one `step`: what samplers ask for, and the Python loop.
 
 Whatever the backend and its autoreset mode, the transitions are the same: an episode's last
 observation is the true one, and the tick on which a NEXT_STEP environment only resets is not a
@@ -7,16 +7,26 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
 from rl_policy import check_obs, space_columns
 from rl_sample import flatten_nested
 from rl_sample.protocols import Arrays
+from rl_workers.env_state import (
+    REPLAY_LIMIT,
+    NotRestored,
+    env_state,
+    find_generators,
+    restore_env,
+    same,
+    saves_itself,
+    stack_actions,
+    unstack_actions,
+)
 from rl_workers.errors import EnvError, at
 
 _NO_SLOTS = np.zeros(0, np.int64)
@@ -49,12 +59,31 @@ class VectorEnv(Protocol):
     action_space: gym.Space[Any]
     live: np.ndarray | None
     """[S] bool, which sub-environments take an action in the next step; None: all."""
+    separate: bool
+    """Sub-environments can be restarted one by one."""
     envs: Sequence[Any]
     """The sub-environments where there are any to show, for callbacks."""
 
     def reset(self, seeds: list[int]) -> Arrays: ...
 
     def step(self, actions: Any) -> Step: ...
+
+    def restart(self, seeds: Mapping[int, int]) -> Arrays:
+        """Begin new episodes in {sub-environment: seed}; what all of them see, {name: [S, …]}."""
+
+    def forget(self) -> None:
+        """A fragment is complete: what only restores of earlier states need may be dropped."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], obs: Arrays, returns: np.ndarray
+    ) -> dict[int, str]:
+        """Bring the sub-environments to where `state` was taken.
+
+        They have shown `obs` and paid `returns` [S] there. Gives those that could not be brought
+        there, and why; they must be restarted.
+        """
 
     def close(self) -> None: ...
 
@@ -63,6 +92,7 @@ class LocalEnvs:
     """Sub-environments stepped one after the other in this process."""
 
     live = None
+    separate = True
 
     def __init__(self, envs: Sequence[gym.Env[Any, Any]], worker: int = 0) -> None:
         for i, env in enumerate(envs):
@@ -76,11 +106,21 @@ class LocalEnvs:
         self._nested_actions = isinstance(self.action_space, gym.spaces.Dict | gym.spaces.Tuple)
         self._buffers = obs_buffers(self.observation_space, self.num_envs)
         self._steps = [0] * self.num_envs
+        self._done: list[Any] | None = None if all(map(saves_itself, envs)) else []
+        """The actions of the last ticks, to replay open episodes with."""
+        self._origins: list[Any] = [0] * self.num_envs
+        """What the last resets started from: a seed, or the states of the generators."""
+        self._generators: list[dict[str, Any]] = [{}] * self.num_envs
 
     def reset(self, seeds: list[int]) -> Arrays:
         """Start an episode in every sub-environment, the i-th seeded with `seeds[i]`."""
-        for i, seed in enumerate(seeds):
+        return self.restart(dict(enumerate(seeds)))
+
+    def restart(self, seeds: Mapping[int, int]) -> Arrays:
+        """Start new episodes in some sub-environments, {its number: seed}."""
+        for i, seed in seeds.items():
             self._put(i, self._reset(i, seed), check=True)
+            self._generators[i] = find_generators(self.envs[i])
         return self._buffers
 
     def step(self, actions: Any) -> Step:
@@ -93,6 +133,8 @@ class LocalEnvs:
         infos: list[Any] = []
         buffer = self._buffers["obs"] if self._flat else None
         rows = unbatch(actions, self.num_envs) if self._nested_actions else actions
+        if self._done is not None:
+            self._done.append(actions)
         i = 0
         try:
             for i, env in enumerate(self.envs):
@@ -120,12 +162,74 @@ class LocalEnvs:
             infos,
         )  # fmt: skip
 
+    def forget(self) -> None:
+        """Drop the actions that no open episode goes back to."""
+        if self._done is not None:
+            del self._done[: max(0, len(self._done) - min(max(self._steps), REPLAY_LIMIT))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Each sub-environment's own state, or what replays its episode."""
+        books = zip(self.envs, self._origins, self._steps, strict=True)
+        return {
+            "steps": list(self._steps),
+            "done": stack_actions(self._done or ()),
+            "envs": [env_state(*book) for book in books],
+        }
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], obs: Arrays, returns: np.ndarray
+    ) -> dict[int, str]:
+        """As VectorEnv says; replayed episodes must give the same observation and return."""
+        lost: dict[int, str] = {}
+        if "envs" not in state:
+            return dict.fromkeys(range(self.num_envs), "it was vectorised")
+        if self._done is not None:
+            self._done = unstack_actions(state["done"])
+        for i, (saved, steps) in enumerate(zip(state["envs"], state["steps"], strict=True)):
+            try:
+                came = restore_env(self.envs[i], saved, self._done_by(i, steps))
+                self._check_again(i, came, obs, float(returns[i]))
+            except NotRestored as e:
+                lost[i] = str(e)
+            self._steps[i], self._origins[i] = steps, saved.get("origin", 0)
+            self._generators[i] = find_generators(self.envs[i])
+        return lost
+
+    def _done_by(self, i: int, steps: int) -> Iterator[Any]:
+        """The last `steps` actions of one sub-environment."""
+        for actions in (self._done or ())[-steps:] if steps else ():
+            yield unbatch(actions, self.num_envs)[i] if self._nested_actions else actions[i]
+
+    def _check_again(
+        self, i: int, came: tuple[Any, list[Any]] | None, obs: Arrays, returned: float
+    ) -> None:
+        """See that a replayed episode is the one that was saved; take up its observation."""
+        if came is None:
+            for name, buffer in self._buffers.items():
+                buffer[i] = obs[name][i]
+            return
+        last, rewards = came
+        total = 0.0
+        for reward in rewards:
+            total += float(reward)
+        try:
+            self._put(i, last, check=True)
+        except EnvError as e:
+            raise NotRestored(str(e)) from e
+        if not all(same(buffer[i], obs[name][i]) for name, buffer in self._buffers.items()):
+            raise NotRestored("replayed, it showed another observation")
+        if total != returned:
+            raise NotRestored(f"replayed, it paid {total} in all and not {returned}")
+
     def close(self) -> None:
         for env in self.envs:
             env.close()
 
     def _reset(self, i: int, seed: int | None = None) -> Any:
         self._steps[i] = 0
+        self._origins[i] = (
+            {name: g.state for name, g in self._generators[i].items()} if seed is None else seed
+        )
         try:
             result = self.envs[i].reset(seed=seed)
         except Exception as e:
@@ -175,75 +279,6 @@ class LocalEnvs:
             "A step returns (observation, reward: a number, terminated: bool, truncated: bool, "
             "info)."
         )
-
-
-class GymVectorEnvs:
-    """A Gymnasium VectorEnv in any of the three autoreset modes."""
-
-    def __init__(self, env: gym.vector.VectorEnv, worker: int = 0) -> None:
-        self.envs: Sequence[Any] = getattr(env, "envs", ())
-        self.num_envs = env.num_envs
-        self.observation_space = env.single_observation_space
-        self.action_space = env.single_action_space
-        self.live: np.ndarray | None = None
-        self._env = env
-        self._worker = worker
-        self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-
-    def reset(self, seeds: list[int]) -> Arrays:
-        """Start an episode in every sub-environment; those without seeds of their own get one."""
-        per_env = hasattr(self._env, "envs") or hasattr(self._env, "env_fns")
-        obs, _ = self._env.reset(seed=seeds if per_env else seeds[0])  # type: ignore[arg-type]
-        self.live = None
-        flat = self._flat(obs)
-        for name, (shape, _) in space_columns("obs", self.observation_space).items():
-            if flat[name].shape != (self.num_envs, *shape):
-                raise EnvError(
-                    f"worker {self._worker}: the vectorised environment's reset() gave {name} of "
-                    f"shape {flat[name].shape}; its spaces promise {(self.num_envs, *shape)}."
-                )
-        return flat
-
-    def step(self, actions: Any) -> Step:
-        """Step every sub-environment; those that are not live only reset."""
-        obs, rewards, terminateds, truncateds, infos = self._env.step(actions)
-        done = terminateds | truncateds
-        (ended,) = done.nonzero()
-        last_obs: Arrays = {}
-        if self._mode is AutoresetMode.NEXT_STEP:
-            self.live = ~done if ended.size else None
-        flat = self._flat(obs)
-        if ended.size:
-            final = infos.get("final_obs") if self._mode is AutoresetMode.SAME_STEP else None
-            last_obs = (
-                {k: v[ended] for k, v in flat.items()}
-                if final is None
-                else self._final(final, ended)
-            )
-            if self._mode is AutoresetMode.DISABLED:
-                obs, _ = self._env.reset(options={"reset_mask": done})
-                flat = self._flat(obs)
-        return Step(flat, rewards, terminateds, truncateds, ended, last_obs, infos)
-
-    def close(self) -> None:
-        self._env.close()
-
-    def _flat(self, obs: Any) -> Arrays:
-        if isinstance(obs, np.ndarray) and obs.dtype != np.float64:
-            return {"obs": obs}
-        flat = flatten_nested("obs", obs)
-        return {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in flat.items()}
-
-    def _final(self, final: Any, ended: np.ndarray) -> Arrays:
-        """`infos["final_obs"]` (an object array, or nested arrays) as rows of the ended."""
-        if isinstance(final, np.ndarray) and final.dtype == object:
-            rows = [flatten_nested("obs", final[i]) for i in ended]
-            return self._flat_rows(rows)
-        return {k: v[ended] for k, v in self._flat(final).items()}
-
-    def _flat_rows(self, rows: list[dict[str, np.ndarray]]) -> Arrays:
-        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in stacked.items()}
 
 
 def check_api(env: Any, place: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rl_sample.protocols import (
@@ -17,12 +19,16 @@ from rl_sample.protocols import (
     PolicyTable,
     Snapshot,
 )
-from rl_workers.callbacks import Callbacks
+from rl_workers.callbacks import CallbacksSpec, make_callbacks, overridden
 from rl_workers.envs import EnvSpec, resolve_env
 from rl_workers.flow.results import EpisodeMetrics
 from rl_workers.options import RolloutOptions
 from rl_workers.remote import start_remote_workers, stop_remote_workers
 from rl_workers.rollout_worker import RolloutWorker
+
+CUT = "num_episodes_cut_by_restore"
+_SHOWN = 3
+_log = logging.getLogger(__name__)
 
 
 class WorkerSet:
@@ -38,6 +44,9 @@ class WorkerSet:
         remote_workers: Ray actor handles, worker 1 first.
         counters: lifetime counts, e.g. `num_env_steps_sampled`.
         timings: lifetime seconds, per stage.
+        callbacks: hooks in this process.
+        on_learn_on_batch: the hook of that name, None where it is not overridden.
+        learn_metrics: per policy, what `on_learn_on_batch` has to report of its last update.
         metrics: finished episodes.
         inference: per policy, what evaluates it while sampling, and why.
         filter_deltas: per policy, what received fragments add to its filter.
@@ -52,7 +61,7 @@ class WorkerSet:
         num_workers: int = 0,
         policy_mapping_fn: Callable[..., PolicyID] | None = None,
         policies_to_train: Iterable[PolicyID] | None = None,
-        callbacks: type[Callbacks] | Callbacks | None = None,
+        callbacks: CallbacksSpec = None,
         num_cpus_per_worker: float = 1,
         **options: Any,
     ) -> None:
@@ -65,7 +74,8 @@ class WorkerSet:
             policy_mapping_fn: `(agent_id, eps_id, worker_index) -> policy id`; may be left out
                 where there is one policy.
             policies_to_train: ids of the policies that learn; all if left out.
-            callbacks: a Callbacks class, made once in each worker.
+            callbacks: a Callbacks class or several, made once in each worker; the one made here
+                also hears of learning.
             num_cpus_per_worker: what each Ray actor asks of the cluster.
 
         Raises:
@@ -85,9 +95,12 @@ class WorkerSet:
         self.filter_deltas: defaultdict[PolicyID, list[Arrays]] = defaultdict(list)
         self._snapshots: Any = None
         self.seed = secrets.randbits(31) if self.options.seed is None else self.options.seed
+        self.callbacks = make_callbacks(callbacks)
+        self.on_learn_on_batch = overridden(self.callbacks, "on_learn_on_batch")
+        self.learn_metrics: dict[PolicyID, dict[str, float]] = {}
         arguments = (resolve_env(env), self._table(policy_mapping_fn), self.options)
         keywords: dict[str, Any] = {
-            "callbacks": callbacks,
+            "callbacks": callbacks if num_workers else self.callbacks,
             "num_workers": num_workers,
             "seed": self.seed,
         }
@@ -139,6 +152,45 @@ class WorkerSet:
             self.learners[pid].merge_filters(deltas)
         self.filter_deltas.clear()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where sampling is, in worker order, as JSON-able values and arrays; between iterations.
+
+        Learners, counters and finished episodes have states of their own.
+        """
+        if self.local_worker is not None:
+            states = [self.local_worker.state_dict()]
+        else:
+            import ray
+
+            states = ray.get([worker.state_dict.remote() for worker in self.remote_workers])
+        return {"workers": states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let each worker go on where it was when `state` was taken.
+
+        An open episode that cannot go on is closed as truncated, counted in
+        `num_episodes_cut_by_restore` and warned of. Publish snapshots afterwards.
+        """
+        saved = {part["worker"]: part for part in state["workers"]}
+        if self.local_worker is not None:
+            mine: dict[int, Any] = {0: self.local_worker}
+            lines = self.local_worker.load_state_dict(saved[0]) if 0 in saved else []
+        else:
+            import ray
+
+            mine = dict(enumerate(self.remote_workers, start=1))
+            going_on = [mine[i].load_state_dict.remote(saved[i]) for i in saved if i in mine]
+            lines = [line for of_worker in ray.get(going_on) for line in of_worker]
+        gone = [i for i in saved if i not in mine]
+        for i in gone:
+            episodes = saved[i]["input"].get("episodes", ())
+            self.counters[CUT] += len(episodes)
+        if gone:
+            _log.info("the state is of workers %s, there are %s", sorted(saved), sorted(mine))
+        if lines:
+            self.counters[CUT] += len(lines)
+            _warn_of_cut(lines)
+
     def stop(self) -> None:
         """Close the environments and end the workers; Ray too, if it was started here."""
         if self.local_worker is not None:
@@ -172,12 +224,26 @@ class WorkerSet:
                     f"{len(self.learners)} policies ({', '.join(self.learners)}) need a "
                     "policy_mapping_fn that says which agent plays which."
                 )
-            mapping_fn = _Always(next(iter(self.learners)))
+            mapping_fn = Always(next(iter(self.learners)))
         specs = {pid: learner.actor_spec() for pid, learner in self.learners.items()}
         return PolicyTable(0, specs, mapping_fn, self.to_train)
 
 
-class _Always:
+def _warn_of_cut(lines: Sequence[str]) -> None:
+    shown = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else lines
+    listed = "".join(f"\n  {line}" for line in shown)
+    warnings.warn(
+        f"{len(lines)} open episodes could not go on where they were saved: they end as truncated "
+        f"and others begin, so training does not go on bit for bit.{listed}\n"
+        "Give the environment `get_state()` and `set_state(state)` (JSON values and arrays), or "
+        "let it draw all its random numbers from `self.np_random` and keep nothing from one "
+        "episode to the next, so that its actions can be replayed.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+class Always:
     """The mapping where there is one policy; a class, so that it travels."""
 
     def __init__(self, pid: PolicyID) -> None:

@@ -135,9 +135,7 @@ class TorchPolicy(Policy):
         Raises:
             FloatingPointError: a loss or gradient is not finite; weights are as before that update.
         """
-        if step is not None:
-            self.global_step = step
-            self.coeffs.update({name: float(at(step)) for name, at in self._schedules.items()})
+        self._advance(step)
         loaded, valid = self._load(batch)
         meter = Meter(loaded, valid)
         for train_batch in loaded.minibatches(epochs, minibatch_size, rng or self.rng, self._renew):
@@ -148,8 +146,11 @@ class TorchPolicy(Policy):
             meter.add(self.definition.extra_learn_fetches_fn(self))
         return meter.learned(cur_lr=self.coeffs["lr"])
 
-    def gradients(self, batch: SampleBatch) -> tuple[Arrays, Learned]:
+    def gradients(
+        self, batch: SampleBatch, *, step: int | None = None
+    ) -> tuple[Arrays, Learned]:
         """Gradients of the loss of one whole batch by weight name, not clipped, not applied."""
+        self._advance(step)
         loaded, valid = self._load(batch)
         meter = Meter(loaded, valid)
         (train_batch,) = loaded.minibatches(1, None, self.rng, self._renew)
@@ -175,6 +176,12 @@ class TorchPolicy(Policy):
         if self._filters and deltas:
             self._set_filter_stats(merge_stats(self._filter_stats, deltas))
             self._actor_is_stale = True
+
+    def _advance(self, step: int | None) -> None:
+        """Let the schedules give their coefficients at `step`, lifetime env steps."""
+        if step is not None:
+            self.global_step = step
+            self.coeffs.update({name: float(at(step)) for name, at in self._schedules.items()})
 
     def _differentiate(self, train_batch: TrainBatch, meter: Meter) -> dict[str, float]:
         """Bind the gradients of one minibatch; gives the gradient norm of each optimiser due."""

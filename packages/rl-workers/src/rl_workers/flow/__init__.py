@@ -27,7 +27,7 @@ from rl_workers.flow.operators import (
     receive,
 )
 from rl_workers.flow.parallel import ParallelIterator, from_actors, from_items
-from rl_workers.flow.results import StandardMetricsReporting
+from rl_workers.flow.results import StandardMetricsReporting, finite
 from rl_workers.flow.rollouts import ParallelRollouts
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "StandardMetricsReporting",
     "StandardizeFields",
     "TrainOneStep",
+    "finite",
     "from_actors",
     "from_items",
     "receive",

@@ -10,7 +10,14 @@ import numpy as np
 
 from rl_sample import concat_samples
 from rl_sample.protocols import Arrays, Learned, PolicyID
-from rl_workers.flow.operators import Batch, by_policy, finish_update, learnable, to_train_of
+from rl_workers.flow.operators import (
+    Batch,
+    by_policy,
+    finish_update,
+    learnable,
+    tell_learn_hook,
+    to_train_of,
+)
 
 if TYPE_CHECKING:
     from rl_workers.worker_set import WorkerSet
@@ -27,20 +34,44 @@ class Gradients(NamedTuple):
 class ComputeGradients:
     """Computes each policy's gradients on its part of a batch; nothing is changed yet."""
 
-    def __init__(self, workers: WorkerSet, policies: Iterable[PolicyID] | None = None) -> None:
+    def __init__(
+        self,
+        workers: WorkerSet,
+        policies: Iterable[PolicyID] | None = None,
+        *,
+        microbatch_size: int | None = None,
+    ) -> None:
+        """Compute on `microbatch_size` env steps at a time and average; None: on all at once.
+
+        `policies` are those that learn, by default all that the workers train.
+        """
         self.workers = workers
         self.policies = to_train_of(workers, policies)
+        self.microbatch_size = microbatch_size
+        self._average = AverageGradients()
 
     def __call__(self, batch: Batch) -> Gradients:
-        started = perf_counter()
-        grads, learned = {}, {}
+        started, size = perf_counter(), self.microbatch_size
+        # A slice may have nothing to learn on, but not all of them.
         for policy_id, rows in learnable(batch, self.policies):
-            grads[policy_id], learned[policy_id] = self.workers.learners[policy_id].gradients(rows)
+            tell_learn_hook(self.workers, policy_id, rows)
+        parts = [batch] if size is None else batch.timeslices(size)
+        gradients = self._average([self._compute(part) for part in parts])
         self.workers.timings["learn"] += perf_counter() - started
-        return Gradients(batch, grads, learned)
+        return gradients._replace(batch=batch)
 
     def __repr__(self) -> str:
-        return f"ComputeGradients({sorted(self.policies)})"
+        size = "" if self.microbatch_size is None else f", microbatch {self.microbatch_size}"
+        return f"ComputeGradients({sorted(self.policies)}{size})"
+
+    def _compute(self, batch: Batch) -> Gradients:
+        step = self.workers.counters["num_env_steps_sampled"]
+        grads, learned = {}, {}
+        for policy_id, rows in by_policy(batch).items():
+            if policy_id in self.policies and rows.count:
+                learner = self.workers.learners[policy_id]
+                grads[policy_id], learned[policy_id] = learner.gradients(rows, step=step)
+        return Gradients(batch, grads, learned)
 
 
 class AverageGradients:

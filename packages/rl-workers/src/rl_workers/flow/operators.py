@@ -162,6 +162,7 @@ class TrainOneStep:
         workers, started = self.workers, perf_counter()
         learned = {}
         for policy_id, rows in learnable(batch, self.policies):
+            tell_learn_hook(workers, policy_id, rows)
             learned[policy_id] = workers.learners[policy_id].learn_on_batch(
                 rows,
                 step=workers.counters["num_env_steps_sampled"],
@@ -224,6 +225,14 @@ def learnable(batch: Batch, policies: frozenset[PolicyID]) -> list[tuple[PolicyI
             f"the batch has experience of {sorted(k for k, rows in parts.items() if rows.count)}"
         )
     return [(policy_id, rows) for policy_id, rows in found if rows.count]
+
+
+def tell_learn_hook(workers: WorkerSet, policy_id: PolicyID, rows: SampleBatch) -> None:
+    """Tell `on_learn_on_batch`, where it is overridden, what a policy is about to learn on."""
+    if workers.on_learn_on_batch is not None:
+        learner = workers.learners[policy_id]
+        result = workers.learn_metrics[policy_id] = {}
+        workers.on_learn_on_batch(policy=learner, train_batch=rows, result=result)
 
 
 def finish_update(workers: WorkerSet, batch: Batch, learned: Iterable[PolicyID]) -> None:

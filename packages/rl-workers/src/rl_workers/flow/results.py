@@ -253,6 +253,10 @@ class StandardMetricsReporting:
             policy_id: {"learner_stats": finite(part.stats, f"learner_stats of {policy_id!r}")}
             for policy_id, part in learned.items()
         }
+        for policy_id, told in workers.learn_metrics.items():
+            if policy_id in stats and told:
+                custom = finite(told, f"custom metrics of {policy_id!r}")
+                stats[policy_id]["custom_metrics"] = custom
         return {
             **workers.metrics.summary(),
             "episodes_this_iter": new["episodes"],
