@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rl_algos import PG, PPO
+from rl_algos.a2c import A2C
 
 pytestmark = pytest.mark.torch
 
@@ -54,6 +55,11 @@ def test_pg_learns_cartpole():
         steps_to(trainer, 150, window=20, budget=100_000)
 
 
+def test_a2c_solves_cartpole():
+    with A2C({"env": "CartPole-v1", "seed": 0}) as trainer:
+        steps_to(trainer, 475, window=20, budget=150_000)
+
+
 @pytest.mark.learns
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(1, 6))
@@ -69,6 +75,17 @@ def test_ppo_solves_cartpole_from_any_seed(seed):
 )
 def test_bare_defaults_solve(env, target, budget, seed):
     with PPO({"env": env, "preset": None, "seed": seed}) as trainer:
+        steps_to(trainer, target, window=100, budget=budget)
+
+
+@pytest.mark.learns
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("env", "target", "budget"), [("CartPole-v1", 475, 250_000), ("Acrobot-v1", -100, 500_000)]
+)
+def test_a2c_bare_defaults_solve(env, target, budget, seed):
+    with A2C({"env": env, "preset": None, "seed": seed}) as trainer:
         steps_to(trainer, target, window=100, budget=budget)
 
 

@@ -1,4 +1,4 @@
-"""Our PPO on one environment and seed: env steps and seconds until a mean return is reached."""
+"""One algorithm of ours on one seed: env steps and seconds until a mean return is reached."""
 
 import time
 
@@ -6,14 +6,16 @@ import gymnasium as gym
 import torch
 from harness import serve
 
-from rl_algos import PPO
+from rl_algos import get_algorithm
 
 torch.set_num_threads(1)
 
 
-def learn(env, seed, max_steps, target, window, preset="auto", evaluation_episodes=0):
+def learn(
+    env, seed, max_steps, target, window, algorithm="PPO", preset="auto", evaluation_episodes=0
+):
     config = {"env": env, "preset": preset, "metrics_num_episodes_for_smoothing": window}
-    with PPO({**config, "seed": seed}) as trainer:
+    with get_algorithm(algorithm)({**config, "seed": seed}) as trainer:
         start, steps, mean = time.perf_counter(), 0, float("-inf")
         while steps < max_steps and mean < target:
             result = trainer.train()

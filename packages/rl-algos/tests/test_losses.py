@@ -1,4 +1,4 @@
-"""PPO's and PG's losses and the KL rule, by numbers one can redo on paper."""
+"""PPO's, A2C's and PG's losses and the KL rule, by numbers one can redo on paper."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from gymnasium.spaces import Discrete
 
 from rl_algos import PPOConfig, pg_loss, ppo_loss
+from rl_algos.a2c import a2c_loss
 from rl_algos.ppo import UpdateKL
 from rl_policy import make_action_dist
 from rl_sample.protocols import Learned
@@ -31,7 +32,7 @@ class Net:
 
 def policy(**keys):
     config = {**PPOConfig().policy_keys(), **keys}
-    names = ("clip_param", "entropy_coeff", "kl_coeff")
+    names = ("clip_param", "vf_loss_coeff", "entropy_coeff", "kl_coeff")
     return SimpleNamespace(config=config, coeffs={name: config[name] for name in names})
 
 
@@ -125,6 +126,15 @@ def test_torch_gives_what_numpy_gives():
 def test_pg_is_minus_logp_times_return():
     rows = batch([1.0, 1.0], [1.0, 3.0])
     assert pg_loss(policy(), Net(), TWO_ACTIONS, rows) == pytest.approx(-HALF * 2)
+
+
+def test_a2c_weighs_policy_values_and_entropy():
+    rows = batch([1.0, 1.0], [1.0, 3.0], targets=3.0)
+    keys = policy(vf_loss_coeff=0.25, entropy_coeff=0.1)
+    total, found = a2c_loss(keys, Net(), TWO_ACTIONS, rows)
+    assert found["policy_loss"] == pytest.approx(-HALF * 2)  # mean advantage 2
+    assert found["vf_loss"] == pytest.approx((1 - 3) ** 2)
+    assert total == pytest.approx(-HALF * 2 + 0.25 * 4 + 0.1 * HALF)
 
 
 @pytest.mark.parametrize(

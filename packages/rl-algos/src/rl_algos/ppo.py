@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from rl_algos.config import TrainerConfig
 from rl_algos.definition import build_trainer
 from rl_algos.sections import Schedule
+from rl_algos.values import explain_values
 from rl_policy import build_policy, gae, masked_mean
 from rl_policy.xp import array_namespace
 from rl_sample.protocols import Learned
@@ -42,6 +42,8 @@ class PPOConfig(TrainerConfig):
     """`clip_param` over environment steps, instead of the constant."""
     vf_loss_coeff: NonNegativeFloat = 0.5
     """Weight of the value loss; matters where policy and value share layers."""
+    vf_loss_coeff_schedule: Schedule | None = None
+    """`vf_loss_coeff` over environment steps, instead of the constant."""
     vf_clip_range: PositiveFloat | None = None
     """How far a value may go from the old one, in units of returns; None does not clip."""
     entropy_coeff: NonNegativeFloat = 0.0
@@ -83,7 +85,7 @@ def ppo_loss(
         near = old + xp.clip(values - old, -reach, reach)
         errors = xp.maximum(errors, xp.square(near - targets))
     vf_loss, entropy = mean(errors), mean(dist.entropy())
-    total = policy_loss + config["vf_loss_coeff"] * vf_loss
+    total = policy_loss + coeffs["vf_loss_coeff"] * vf_loss
     if config["entropy_coeff"] or config["entropy_coeff_schedule"]:
         total = total - coeffs["entropy_coeff"] * entropy
 
@@ -124,21 +126,6 @@ class UpdateKL:
         return item
 
 
-def explain_values(item: tuple[Any, Mapping[str, Learned]]) -> Any:
-    """Adds `vf_explained_var`: the part of the targets' variance that the values foresaw.
-
-    1 is perfect, 0 no better than a constant; of the values before the update.
-    """
-    batches = item[0].as_multi_agent().policy_batches
-    for policy_id, learned in item[1].items():
-        rows = batches[policy_id]
-        if "value_targets" in rows:
-            missed = np.var(rows["value_targets"] - rows["vf_preds"])
-            spread = max(np.var(rows["value_targets"]), 1e-8)
-            learned.stats["vf_explained_var"] = float(1 - missed / spread)
-    return item
-
-
 def execution_plan(workers: WorkerSet, config: PPOConfig) -> LocalIterator[dict[str, Any]]:
     """Sample a batch, learn on it for several passes, report; over and over."""
     return (
@@ -159,7 +146,7 @@ PPOPolicy = build_policy(
     postprocess_fn=gae,
     get_default_config=lambda: {
         **PPOConfig().policy_keys(),
-        "coeffs": ("lr", "clip_param", "entropy_coeff", "kl_coeff"),
+        "coeffs": ("lr", "clip_param", "vf_loss_coeff", "entropy_coeff", "kl_coeff"),
     },
     extra_learn_fetches_fn=lambda policy: {
         "cur_kl_coeff": policy.coeffs["kl_coeff"],

@@ -22,6 +22,14 @@ class Preset(NamedTuple):
 
 
 PRESETS: Mapping[tuple[str, str], Preset] = {
+    ("A2C", "CartPole-v1"): Preset(
+        config={
+            "gamma": 0.98,
+            "lr_schedule": [(0, 2e-3), (150_000, 0.0)],
+            "metrics_num_episodes_for_smoothing": 20,
+        },
+        stop={"episode_reward_mean": 475, "timesteps_total": 150_000},
+    ),
     ("PPO", "CartPole-v1"): Preset(
         config={
             "num_envs_per_worker": 8,
