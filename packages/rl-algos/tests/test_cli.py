@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
-from rl_algos.checkpoint import check
-from rl_algos.cli import app, check_stop, met
+from rl_algos import checkpoint
+from rl_algos.cli import app
 
 QUICK = '{"num_sgd_iter": 1}'
+RL = [sys.executable, "-m", "rl_algos.cli"]
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def rl(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        return CliRunner().invoke(app, ["train", *arguments])
+        return CliRunner().invoke(app, ["train", *map(str, arguments)])
 
     return run
 
@@ -35,10 +38,13 @@ def test_training_says_what_it_does_and_where_it_saved(rl, tmp_path):
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0] == "PPO on CartPole-v1: preset CartPole-v1; until timesteps_total 2,000"
-    assert lines[1].startswith("iteration 1  steps 1,024  return ")
     (path,) = (tmp_path / "here").glob("*/checkpoint_000002")
-    assert f"checkpoint: here/{path.parent.name}/checkpoint_000002 (seed 3)" in lines
-    assert check(path)["algorithm"] == "PPO"
+    assert lines[1] == f"results: here/{path.parent.name} (seed 3)"
+    assert lines[2].startswith("iteration 1  steps 1,024  return ")
+    assert lines[-1] == f"checkpoint: here/{path.parent.name}/checkpoint_000002"
+    assert checkpoint.check(path)["algorithm"] == "PPO"
+    files = {file.name for file in path.parent.iterdir()}
+    assert {"params.json", "result.json", "progress.csv", "run.json"} < files
 
 
 @pytest.mark.torch
@@ -58,23 +64,100 @@ def test_a_goal_that_is_reached_is_a_success(rl):
 
 
 @pytest.mark.torch
+def test_options_go_into_the_config_and_into_the_run(rl, tmp_path):
+    done = rl(
+        *("--run=PPO", "--env=CartPole-v1", "--config", QUICK, "--seed", "3", "--torch"),
+        *("--num-workers", "0", "--checkpoint-freq", "1", "--keep", "2", "--loggers", "json"),
+        *("--stop", '{"training_iteration": 3}', "--score-by", "timesteps_total"),
+    )
+    assert done.exit_code == 0, done.output
+    (run,) = (tmp_path / "rl_results").iterdir()
+    names = sorted(path.name for path in run.glob("checkpoint_*"))
+    assert names == ["checkpoint_000002", "checkpoint_000003"]
+    assert not (run / "progress.csv").exists()
+    params = json.loads((run / "params.json").read_text())
+    assert (params["config"]["framework"], params["seed"]) == ("torch", 3)
+    settings = json.loads((run / "run.json").read_text())
+    assert settings["stop"] == {"training_iteration": 3}
+    assert (settings["keep"], settings["score_by"]) == (2, "timesteps_total")
+
+
+@pytest.mark.torch
+def test_resume_alone_goes_on_with_the_stored_criteria_in_the_same_directory(rl, tmp_path):
+    first = rl(
+        *("--run=PPO", "--env=CartPole-v1", "--config", QUICK, "--seed", "3"),
+        *("--stop", '{"training_iteration": 2}'),
+    )
+    assert first.exit_code == 0, first.output
+    (run,) = (tmp_path / "rl_results").iterdir()
+    again = rl("--resume", run)
+    assert again.exit_code == 0
+    assert "that is reached already: give another stop (--stop)" in again.output
+    more = rl(
+        *("--resume", run, "--stop", '{"training_iteration": 4}'),
+        *("--config", '{"lr": 0.0005}'),
+    )
+    assert more.exit_code == 0, more.output
+    lines = more.output.splitlines()
+    assert lines[0].startswith(f"PPO on CartPole-v1: resumed from {run}/checkpoint_000002; until")
+    assert "changed: lr was 0.001, is 0.0005" in lines
+    assert [path.name for path in (tmp_path / "rl_results").iterdir()] == [run.name]
+    rows = [json.loads(line) for line in (run / "result.json").read_text().splitlines()]
+    assert [row["training_iteration"] for row in rows] == [1, 2, 3, 4]
+    assert json.loads((run / "run.json").read_text())["stop"] == {"training_iteration": 4}
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_and_prints_the_command_that_goes_on(tmp_path, number):
+    budget = '{"timesteps_total": 1000000000}'
+    command = [*RL, "train", "--run=PPO", "--env=CartPole-v1", "--config", QUICK, "--stop", budget]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("iteration"):
+                break
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "ending after this iteration" in errors
+    assert "Traceback" not in errors
+    lines = output.splitlines()
+    saved = next(line.removeprefix("checkpoint: ") for line in lines if "checkpoint: " in line)
+    resume = next(line.removeprefix("go on with: ") for line in lines if "go on with: " in line)
+    assert resume == f"rl train --resume {saved.rpartition('/')[0]}"
+    more = [*RL, *resume.split()[1:], "--stop", '{"training_iteration": 1}']
+    done = subprocess.run(more, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"resumed from {saved}" in done.stdout
+
+
+@pytest.mark.torch
 def test_an_error_keeps_what_was_learned(rl, tmp_path):
     done = rl("--run=PPO", "--env=CartPole-v1", "--config", QUICK, "--stop", '{"timestep": 1}')
     assert done.exit_code == 2
-    assert "stop key 'timestep' is not in a result" in done.stderr
+    assert "stop key 'timestep' is not in a result; did you mean 'timesteps_total'" in done.stderr
     assert len(list(tmp_path.glob("rl_results/*/checkpoint_000001"))) == 1
+    assert "go on with: rl train --resume rl_results/PPO_CartPole-v1_" in done.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "say what to train: --run PPO --env CartPole-v1"),
         (["--run=PPOO", "--env=CartPole-v1"], "no algorithm 'PPOO'; did you mean 'PPO'"),
+        (["--run=json:dumps", "--env=x"], "no algorithm: make one with rl_algos.build_trainer"),
         (["--run=PPO"], "no environment is given"),
         (["--run=PPO", "--env=CartPol-v1"], "Did you mean 'CartPole-v1'"),
         (["--run=PPO", "--env=x", "--config", "{num_workers: 2}"], "--config .* is not JSON"),
         (["--run=PPO", "--env=x", "--config", "[1]"], "--config is a JSON object"),
         (["--run=PPO", "--env=x", "--config", '{"lrr": 1}'], "no key 'lrr'; did you mean 'lr'"),
+        (["--run=PPO", "--env=x", "--config", '{"lr": "fast"}'], "lr = 'fast'"),
         (["--run=PPO", "--env=x", "--seed", "-1"], "seed = -1"),
+        (["--run=PPO", "--env=x", "--framework", "tensorflow"], "framework = 'tensorflow'"),
+        (["--run=PPO", "--env=x", "--stop", "[475]"], "--stop is a JSON object"),
         (
             ["--run=PPO", "--env=x", "--stop", '{"timesteps_total": "1"}'],
             "number to reach, not '1'",
@@ -83,13 +166,34 @@ def test_an_error_keeps_what_was_learned(rl, tmp_path):
             ["--run=PPO", "--env=x", "--config", '{"sgd_minibatch_size": 4096}'],
             "sgd_minibatch_size=4096 is larger than train_batch_size=2048",
         ),
+        (
+            ["--run=PPO", "--env=CartPole-v1", "--loggers", "cvs"],
+            "no logger 'cvs'; did you mean 'csv'",
+        ),
+        (["--run=PPO", "--env=CartPole-v1", "--local-dir", "a_file/x"], "a_file is a file"),
+        (["--resume", "nowhere"], "nowhere is not a directory"),
+        (["--resume", "empty"], "empty holds no checkpoint"),
+        (["--resume", "a_file"], "a_file is not a directory"),
+        (["--resume", "empty", "-f", "x.yaml"], "--resume goes on with one run, -f starts"),
+        (["-f", "x.yaml"], "there is no file x.yaml"),
     ],
 )
-def test_bad_input_is_one_clear_message(rl, arguments, message):
+@pytest.mark.torch
+def test_bad_input_is_one_clear_message(rl, tmp_path, arguments, message):
+    (tmp_path / "a_file").touch()
+    (tmp_path / "empty").mkdir()
     done = rl(*arguments)
     assert done.exit_code == 2
     assert "Traceback" not in done.output
     assert re.search(message, done.stderr), done.stderr
+    assert not (tmp_path / "rl_results").exists(), "nothing is left behind"
+
+
+@pytest.mark.parametrize("option", ["--keep=0", "--num-workers=-1", "--checkpoint-freq=x"])
+def test_numbers_that_cannot_be_meant(rl, option):
+    done = rl("--run=PPO", "--env=CartPole-v1", option)
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option.partition('=')[0]}'" in done.stderr
 
 
 def test_names_are_printed_as_they_are(rl):
@@ -101,19 +205,15 @@ def test_the_traceback_is_there_when_asked_for(rl):
     assert isinstance(rl("--run=PPOO", "-v").exception, ValueError)
 
 
-def test_help_imports_no_framework():
-    code = (
-        "import sys; from typer.testing import CliRunner; from rl_algos.cli import app; "
-        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
-        "print([m for m in ('torch', 'tensorflow', 'ray') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_stop_keys_are_those_of_a_result():
-    result = {"timesteps_total": 10, "episodes_total": 0, "timers": {}}
-    check_stop({"episode_reward_mean": 1.0, "timesteps_total": 5}, result)
-    assert met(result, {"episode_reward_mean": 1.0, "timesteps_total": 5}) == ["timesteps_total"]
-    with pytest.raises(ValueError, match="'timesteps_totl' is not in a result; did you mean 'time"):
-        check_stop({"timesteps_totl": 1}, result)
+@pytest.mark.torch
+def test_more_is_logged_when_asked_for(rl):
+    stop = '{"training_iteration": 1}'
+    quiet = rl("--run=PPO", "--env=CartPole-v1", "--config", QUICK, "--stop", stop)
+    assert quiet.stderr == ""
+    config = '{"num_sgd_iter": 1, "log_level": "INFO"}'
+    told = rl("--run=PPO", "--env=CartPole-v1", "--config", config, "--stop", stop)
+    loud = rl("--run=PPO", "--env=CartPole-v1", "--config", QUICK, "--stop", stop, "-vv")
+    for done in (told, loud):
+        assert re.search(r"INFO rl_algos\.\w+: saved .*checkpoint_000001 in \d+ ms", done.stderr)
+    assert "DEBUG rl_algos." in loud.stderr
+    assert "DEBUG rl_algos." not in told.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rl_algos import ConfigError, PGConfig, PPOConfig, TrainerConfig
+from rl_algos import PPO, ConfigError, PGConfig, PPOConfig, TrainerConfig
 from rl_algos.config import fragment_length, validated
 from rl_algos.keys import key_index, section_names
 from rl_algos.sections import Section
@@ -52,23 +52,85 @@ def test_pg_keeps_its_own_default_of_a_section_when_another_key_of_it_is_given()
     assert config.workers.batch_mode == "complete_episodes"
 
 
+NUMBER = "expected a number greater than 0 \\(Step size of the optimiser"
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
+        # names
         ({"num_wokers": 2}, "no key 'num_wokers'; did you mean 'num_workers'"),
+        ({"wrokers": {"num_workers": 2}}, "no key 'wrokers'; did you mean 'workers'"),
+        ({"lambda_": 0.9}, "no key 'lambda_'; did you mean 'lambda'"),
+        ({"min_iter_time_s": 1}, "it is 'min_time_s_per_reporting' here"),
+        ({"horizon": 100}, "RLlib's horizon has another way here: limit episodes"),
+        ({"xyzzy": 1}, "no key 'xyzzy'; `rl show PPO` lists all there are"),
+        ({3: 1}, "no key 3; `rl show"),
         ({"model": {"fcnet_hidens": [1]}}, "did you mean 'fcnet_hiddens'"),
         ({"model": {"num_workers": 1}}, "'num_workers' does not belong into section 'model'"),
         ({"model": 3}, "'model' is a section, give it a dict"),
-        ({"lr": 0.1, "num_workers": -1}, "num_workers = -1: .*greater than or equal to 0"),
-        ({"lr": "fast"}, "lr = 'fast': .*valid number"),
-        ({"framework": "tf"}, "framework = 'tf': .*'auto' or 'torch'"),
-        ({"model": {"fcnet_activation": "tanhh"}}, "did you mean 'tanh'"),
+        ({"workers": None}, "'workers' is a section, give it a dict of its keys, not None"),
         ({"num_workers": 1, "workers": {"num_workers": 2}}, "'num_workers' is given twice"),
+        # numbers
+        ({"lr": 0.1, "num_workers": -1}, r"num_workers = -1: expected .* at least 0 \(Ray actors"),
+        ({"lr": -1}, f"lr = -1: {NUMBER}"),
+        ({"lr": "fast"}, "lr = 'fast': expected a number"),
+        ({"lr": None}, "lr = None: expected a number"),
+        ({"lr": [0.1]}, r"lr = \[0.1\]: expected a number"),
+        ({"lr": True}, "lr = True: expected a number"),
+        ({"lr": float("nan")}, "lr = nan: expected a finite number"),
+        ({"lr": float("inf")}, "lr = inf: expected a finite number"),
+        ({"gamma": 1.5}, "gamma = 1.5: expected a number of at most 1"),
+        ({"num_workers": True}, "num_workers = True: expected a number"),
+        ({"num_workers": 1.5}, "num_workers = 1.5: expected a whole number"),
+        ({"train_batch_size": "big"}, "train_batch_size = 'big': expected a whole number"),
+        ({"grad_clip": -1}, "grad_clip = -1: expected a number greater than 0 or None"),
+        ({"seed": "abc"}, "seed = 'abc': expected a whole number or None"),
+        # choices
+        ({"framework": "jax"}, r"framework = 'jax': expected 'auto' or 'torch' \("),
+        ({"framework": "pytorch"}, "did you mean 'torch'"),
+        ({"log_level": "verbose"}, r"log_level = 'verbose': expected 'DEBUG', .* or None \("),
+        ({"log_level": "info"}, "did you mean 'INFO'"),
+        ({"observation_filter": "meanstd"}, "did you mean 'MeanStdFilter'"),
+        ({"batch_mode": "complete"}, "did you mean 'complete_episodes'"),
+        ({"explore": 2}, "explore = 2: expected True or False"),
+        (
+            {"rollout_fragment_length": 0},
+            r"rollout_fragment_length = 0: expected a number greater than 0 or 'auto' \(",
+        ),
+        ({"model": {"fcnet_activation": "tanhh"}}, "did you mean 'tanh'"),
+        # things
+        ({"fcnet_hiddens": ["a"]}, r"fcnet_hiddens\[0\] = 'a': expected a whole number"),
+        ({"env_config": [1]}, r"env_config = \[1\]: expected a dict"),
+        ({"policies": ["a"]}, r"policies = \['a'\]: expected a dict"),
+        ({"policies_to_train": "a"}, "policies_to_train = 'a': expected a list or None"),
+        ({"policy_mapping_fn": 3}, "policy_mapping_fn = 3: expected a function"),
+        ({"sampler_class": 3}, "sampler_class = 3: expected a class"),
+        # schedules
+        ({"lr_schedule": 0.1}, "lr_schedule = 0.1: expected a list or None"),
+        ({"lr_schedule": [[0]]}, r"lr_schedule\[0\] = \[0\]: expected \[env step, value\]"),
+        ({"lr_schedule": []}, r"lr_schedule = \[\]: expected at least one point"),
+        ({"lr_schedule": [[9, 1], [0, 2]]}, "with rising steps, such as"),
+        ({"lr_schedule": [[0, -1.0]]}, "expected values of at least 0, not -1.0"),
     ],
 )
 def test_a_key_that_cannot_be_meant_is_named(keys, message):
     with pytest.raises(ConfigError, match=message):
         validated(PPOConfig, keys)
+
+
+def test_numbers_may_come_as_text():
+    # YAML 1.1 reads 1e-3 as text.
+    config = validated(PPOConfig, {"lr": "1e-3", "num_workers": "2", "num_sgd_iter": 3.0})
+    assert (config.lr, config["num_workers"], config.num_sgd_iter) == (0.001, 2, 3)
+
+
+@pytest.mark.parametrize("config", ["CartPole-v1", 3, [("env", "CartPole-v1")]])
+def test_a_config_is_a_dict(config):
+    with pytest.raises(ConfigError, match=r"a config is a dict of keys such as \{'env'"):
+        PPO(config)
+    with pytest.raises(ConfigError, match="no environment is given: set env"):
+        PPO()
 
 
 def test_all_wrong_values_are_told_at_once():

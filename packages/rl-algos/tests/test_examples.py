@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-BUDGETS = {"ppo_without_trainer": "2000", "train_and_restore": "1", "your_own_algorithm": "2"}
+BUDGETS = {
+    "numpy_policy": "2",
+    "ppo_without_trainer": "2000",
+    "train_and_restore": "1",
+    "your_own_algorithm": "2",
+}
 
 
 def test_no_example_is_forgotten():

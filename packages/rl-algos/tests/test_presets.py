@@ -60,7 +60,7 @@ def test_algorithms_are_found_by_name_or_path():
     ("name", "message"),
     [
         ("PPOO", "no algorithm 'PPOO'; did you mean 'PPO'"),
-        ("impala", "no algorithm 'impala'; Known: PG, PPO"),
+        ("impala", "no algorithm 'impala'; Known: A2C, PG, PPO"),
         ("no_such_module:X", "cannot be imported"),
         ("rl_algos.ppo:X", "cannot be imported"),
     ],

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
 from rl_algos import PPO, CheckpointError, ConfigError, PPOConfig, TrainerConfig, build_trainer
+from rl_algos.acting import act_for_agents
 from rl_algos.presets import resolve_config
-from rl_algos.setup import imported, limit_threads, make_policies
+from rl_algos.setup import PACKAGES, imported, limit_threads, make_policies
 from rl_policy import PolicySpec
 from rl_workers import MultiAgentEnv
 
@@ -123,3 +127,207 @@ def test_things_may_be_named_in_a_config():
     for name in ("collections:Nothing", "no_such_module:x", "CartPole-v1"):
         with pytest.raises(ConfigError, match=f"'{name}' cannot be imported as 'module:name'"):
             imported(name)
+
+
+# ----------------------------------------------------------------------- acting
+
+LSTM = {"use_lstm": True, "lstm_cell_size": 4, "max_seq_len": 8}
+
+
+@pytest.mark.torch
+def test_a_recurrent_policy_carries_its_state_from_action_to_action():
+    more = {"lstm_use_prev_action": True, "lstm_use_prev_reward": True}
+    with PPO({**TINY, **LSTM, **more, "seed": 1}) as trainer:
+        policy = trainer.get_policy()
+        obs = np.float32([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]])
+        state = policy.get_initial_state()
+        previous = {"prev_action": 1, "prev_reward": 2.0}
+        action, after = trainer.compute_single_action(obs[0], state, explore=False, **previous)
+        assert action in (0, 1)
+        assert [s.shape for s in after] == [(4,), (4,)]
+        assert any(np.any(a != b) for a, b in zip(after, state, strict=True))
+        _, other = trainer.compute_single_action(obs[0], state, explore=False, prev_action=0)
+        assert not np.array_equal(other[0], after[0])
+        # The same by batches, as arrays and as a list, and by agents.
+        batched = tuple(np.stack([s, s]) for s in state)
+        many = {"prev_action": np.array([1, 1]), "prev_reward": [2.0, 2.0]}
+        for given in (obs, list(obs)):
+            actions, states = trainer.compute_actions(given, batched, explore=False, **many)
+            assert actions[0] == action
+            np.testing.assert_allclose(states[0][0], after[0], rtol=1e-6)
+        of_agents = {"x": obs[0], "y": obs[1], "new": obs[0]}
+        by_agent = {name: {"x": v, "y": v} for name, v in previous.items()}
+        actions, states = trainer.compute_actions(
+            of_agents, {"x": state, "y": state}, explore=False, **by_agent
+        )
+        assert list(actions) == list(states) == ["x", "y", "new"]
+        np.testing.assert_allclose(states["x"][0], after[0], rtol=1e-6)
+        _, fresh = trainer.compute_single_action(obs[0], state, explore=False)
+        np.testing.assert_allclose(states["new"][0], fresh[0], rtol=1e-6)
+        assert isinstance(trainer.compute_actions(of_agents), dict)  # no state, none back
+
+
+@pytest.mark.torch
+def test_the_action_before_is_given_as_the_environment_took_it():
+    keys = {**TINY, **LSTM, "env": "Pendulum-v1", "lstm_use_prev_action": True, "seed": 1}
+    with PPO(keys) as trainer:
+        policy, obs = trainer.get_policy(), np.zeros(3, np.float32)
+        state = policy.get_initial_state()
+        _, after = trainer.compute_single_action(obs, state, prev_action=np.float32([2.0]))
+        # Torques go from -2 to 2, the policy deals in -1 to 1.
+        _, raw, _ = policy.compute_single_action(obs, state, prev_action=np.float32([1.0]))
+        np.testing.assert_array_equal(after[0], raw[0])
+        _, many = trainer.compute_actions({"a": obs}, {"a": state}, prev_action={"a": [2.0]})
+        np.testing.assert_array_equal(many["a"][0], raw[0])
+
+
+class Masked(gym.Env):
+    """Only the action that the mask allows is legal; the mask is part of the observation."""
+
+    def __init__(self):
+        self.action_space = Discrete(3)
+        spaces = {"action_mask": Box(0, 1, (3,), np.int8), "x": Box(-1.0, 1.0, (2,), np.float32)}
+        self.observation_space = gym.spaces.Dict(spaces)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._t = 0
+        return self._obs(), {}
+
+    def step(self, action):
+        assert action == self._allowed, "an illegal action"
+        self._t += 1
+        return self._obs(), 1.0, self._t == 5, False, {}
+
+    def _obs(self):
+        self._allowed = int(self.np_random.integers(3))
+        mask = np.eye(3, dtype=np.int8)[self._allowed]
+        return {"action_mask": mask, "x": np.zeros(2, np.float32)}
+
+
+@pytest.mark.torch
+def test_masks_hold_in_training_evaluation_and_for_users():
+    with PPO({**TINY, "env": Masked}) as trainer:
+        trainer.train()
+        assert trainer.evaluate()["evaluation"]["episode_len_mean"] == 5
+        env = Masked()
+        obs, _ = env.reset(seed=1)
+        for _ in range(4):
+            obs, *_ = env.step(trainer.compute_single_action(obs, explore=True))
+        batch = {"action_mask": np.eye(3, dtype=np.int8), "x": np.zeros((3, 2), np.float32)}
+        assert trainer.compute_actions(batch).tolist() == [0, 1, 2]  # a Dict space, no agents
+        each = [{k: v[i] for k, v in batch.items()} for i in range(3)]
+        assert trainer.compute_actions(dict(enumerate(each))) == {0: 0, 1: 1, 2: 2}
+    with PPO(TINY) as trainer:
+        obs = np.zeros((2, 4), np.float32)
+        for mask in ([1, 0], [0, 1]):
+            only = mask.index(1)
+            assert trainer.compute_single_action(obs[0], action_mask=mask) == only
+            assert trainer.compute_actions(obs, action_mask=[mask] * 2).tolist() == [only] * 2
+            chosen = trainer.compute_actions({"a": obs[0]}, action_mask={"a": mask})
+            assert chosen == {"a": only}
+
+
+@pytest.mark.torch
+def test_agents_act_with_the_policies_that_they_play():
+    keys = {
+        "env": Pair,
+        "preset": None,
+        "policies": {"a": None, "b": None},
+        "policy_mapping_fn": lambda agent, eps_id, worker: agent,
+    }
+    policies = make_policies(PPOConfig(**keys), PPO.default_policy, seed=1)
+    obs = {agent: np.zeros(2, np.float32) for agent in ("a", "b")}
+    found = act_for_agents(
+        policies.__getitem__, obs, None, explore=False,
+        prev_action=None, prev_reward=None, action_mask={"b": [0, 0, 1]},
+    )  # fmt: skip
+    assert list(found) == ["a", "b"]
+    assert found["b"] == 2
+
+
+# ------------------------------------------------------------------ going on
+
+
+@pytest.mark.torch
+def test_schedules_go_on_where_they_were(tmp_path):
+    # 32 steps an iteration: after k iterations the last update was at 32 k steps.
+    schedules = {
+        "lr_schedule": [(0, 0.01), (320, 0.0)],
+        "clip_param_schedule": [(0, 0.4), (320, 0.2)],
+        "entropy_coeff_schedule": [(0, 0.0), (320, 1.0)],
+        "vf_loss_coeff_schedule": [(0, 1.0), (320, 0.5)],
+    }
+
+    def coeffs(trainer):
+        return dict(trainer.get_policy().coeffs)
+
+    with PPO({**TINY, **schedules, "seed": 1}) as trainer:
+        for _ in range(3):
+            trainer.train()
+        path, at_save = trainer.save(tmp_path), coeffs(trainer)
+        trainer.train()
+        after = coeffs(trainer)
+    assert at_save["lr"] == pytest.approx(0.01 * (1 - 96 / 320))
+    assert after["lr"] == pytest.approx(0.01 * (1 - 128 / 320))
+    assert after["clip_param"] == pytest.approx(0.4 - 0.2 * 128 / 320)
+    assert after["entropy_coeff"] == pytest.approx(128 / 320)
+    assert after["vf_loss_coeff"] == pytest.approx(1 - 0.5 * 128 / 320)
+    with PPO.from_checkpoint(path) as trainer:
+        assert coeffs(trainer) == at_save
+        trainer.train()
+        assert coeffs(trainer) == after
+
+
+@pytest.mark.torch
+def test_the_last_result_is_kept_and_time_adds_up():
+    with PPO(TINY) as trainer:
+        assert trainer.last_result is None
+        first = trainer.train()
+        second = trainer.train()
+        assert trainer.last_result is second
+        assert second["time_total_s"] == pytest.approx(
+            first["time_total_s"] + second["time_this_iter_s"]
+        )
+
+
+@pytest.mark.torch
+def test_stopping_closes_the_environments_of_evaluation_too():
+    closed = []
+
+    class Closing(Masked):
+        def close(self):
+            closed.append(self)
+
+    with PPO({**TINY, "env": Closing, "evaluation_interval": 1, "evaluation_duration": 3}):
+        assert len(closed) == 1  # the one that was asked for its spaces
+    assert len(closed) == 1 + 3 + 8
+
+
+# ------------------------------------------------------------------- logging
+
+
+@pytest.fixture
+def levels():
+    """Levels of our loggers, given back as they were."""
+    before = {name: logging.getLogger(name).level for name in PACKAGES}
+    yield before
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@pytest.mark.torch
+def test_the_log_level_is_that_of_our_loggers_only(levels, caplog):
+    root = logging.getLogger().level
+    with PPO({**TINY, "log_level": "INFO", "evaluation_duration": 2}) as trainer:
+        trainer.evaluate()
+    assert {logging.getLogger(name).level for name in PACKAGES} == {logging.INFO}
+    assert logging.getLogger().level == root
+    assert "evaluation of iteration 0: episode_reward_mean" in caplog.text
+
+
+@pytest.mark.torch
+def test_without_a_log_level_logging_is_left_alone(levels):
+    logging.getLogger("rl_algos").setLevel("DEBUG")
+    PPO(TINY).stop()
+    assert logging.getLogger("rl_algos").level == logging.DEBUG

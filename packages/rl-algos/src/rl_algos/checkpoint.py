@@ -1,201 +1,276 @@
-"""Checkpoints: a directory of safetensors and JSON files that is there as a whole or not at all."""
+"""Checkpoints of a directory: which there are, which of them are whole, which may go."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+from rl_algos.stored import CheckpointError, encode_config, is_hole
+from rl_sample.files import (
+    MANIFEST,
+    DamagedError,
+    check_files,
+    read_manifest,
+    remove_directory,
+    written_directories,
+)
 
+__all__ = [
+    "FORMAT",
+    "KIND",
+    "MANIFEST",
+    "CheckpointError",
+    "best",
+    "check",
+    "config_difference",
+    "latest",
+    "locate",
+    "manifest_of",
+    "name_of",
+    "prune",
+]
+
+KIND = "rl-algos checkpoint"
 FORMAT = 1
-MANIFEST = "manifest.json"
+NAME = re.compile(r"checkpoint_(\d+)")
 
 
-class CheckpointError(ValueError):
-    """A directory that is no checkpoint, or one whose files are missing or damaged."""
+class DamagedCheckpoint(CheckpointError):
+    """One that is not as it was written; an older one may be."""
 
 
-@contextmanager
-def new_checkpoint(path: Path, **about: Any) -> Iterator[Path]:
-    """A temporary directory to write files into; it becomes `path` when the block ends well.
+class _Entry(NamedTuple):
+    """A checkpoint of a directory, whole or not."""
 
-    The manifest is written last and holds each file's size and SHA-256, with `about`. Everything
-    is synced to disk before the directory is renamed; a checkpoint already at `path` is replaced.
-    """
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    draft.mkdir()
-    try:
-        yield draft
-        files = sorted(p for p in draft.rglob("*") if p.is_file())
-        entries = {file.relative_to(draft).as_posix(): _fingerprint(file) for file in files}
-        manifest = {"kind": "rl-algos checkpoint", "format": FORMAT, **about, "files": entries}
-        (draft / MANIFEST).write_text(json.dumps(manifest, indent=2))
-        for entry in [*draft.rglob("*"), draft]:
-            _sync(entry)
-        if path.exists():
-            shutil.rmtree(path)
-        draft.rename(path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    path: Path
+    manifest: Mapping[str, Any]
+    problem: str = ""
+    """Why the manifest cannot be used, if it cannot."""
+
+    @property
+    def result(self) -> Mapping[str, float]:
+        figures: Mapping[str, float] = self.manifest.get("result", {})
+        return figures
 
 
-def check(path: Path) -> dict[str, Any]:
+def name_of(iteration: int) -> str:
+    """`checkpoint_000012`."""
+    return f"checkpoint_{iteration:06d}"
+
+
+def check(path: str | Path) -> dict[str, Any]:
     """The manifest of a checkpoint all of whose files are as they were written.
 
     Raises:
-        CheckpointError: naming the file that is missing, damaged or foreign.
+        CheckpointError: naming the file that is missing, damaged, foreign or too new.
     """
+    path = Path(path)
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a directory; give the path that save() returned")
+    manifest = manifest_of(path)
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        files: dict[str, Any] = manifest["files"]
-        kind, version = manifest["kind"], manifest["format"]
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} has no {MANIFEST}: it is not a checkpoint, or saving it was interrupted"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path / MANIFEST} is damaged or foreign: {error!r}") from error
-    if kind != "rl-algos checkpoint" or version != FORMAT:
-        raise CheckpointError(
-            f"{path / MANIFEST} says {kind!r} format {version}; expected an 'rl-algos checkpoint' "
-            f"of format {FORMAT}"
-        )
-    for name, expected in files.items():
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path / name} is missing; restore another checkpoint")
-        if _fingerprint(path / name) != expected:
-            raise CheckpointError(
-                f"{path / name} is not what was saved (SHA-256 differs); restore another checkpoint"
-            )
-    return manifest  # type: ignore[no-any-return]
+        check_files(path, manifest)
+    except DamagedError as error:
+        raise _damaged(path, error) from error
+    return manifest
 
 
-def write_state(directory: Path, name: str, state: Mapping[str, Any]) -> None:
-    """Write nested state: its arrays to `name.safetensors`, the rest to `name.json`."""
-    from safetensors.numpy import save_file
-
-    arrays: dict[str, np.ndarray] = {}
-    tree = _take_arrays(state, name, arrays)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / f"{name}.json").write_text(json.dumps(tree, indent=1))
-    save_file(arrays, directory / f"{name}.safetensors")
-
-
-def read_state(directory: Path, name: str) -> Any:
-    """What `write_state` wrote.
+def manifest_of(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint whose files may be damaged.
 
     Raises:
-        CheckpointError: naming the file that is missing or cannot be read.
+        CheckpointError: it is damaged, of another kind or of a newer format.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    file = directory / f"{name}.json"
     try:
-        tree = json.loads(file.read_text())
-        file = directory / f"{name}.safetensors"
-        return _put_arrays(tree, load_file(file))
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error!r}") from error
+        manifest = read_manifest(path)
+    except DamagedError as error:
+        raise _damaged(path, error) from error
+    kind, form = manifest.get("kind"), manifest.get("format")
+    if kind != KIND:
+        raise CheckpointError(
+            f"{path} is no checkpoint: its {MANIFEST} says kind {kind!r}, format {form!r}, not "
+            f"kind {KIND!r}. (A saved policy is read by rl_policy.load_policy)"
+        )
+    if form != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {form!r}, as rl-algos {manifest.get('rl_algos')} writes it; this "
+            f"version reads format {FORMAT}: install that version or a newer one to read it"
+        )
+    return manifest
 
 
-def encode_config(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Config keys as JSON: importable things by name, others as a hole to fill when restoring."""
-    return {key: _encode(value) for key, value in keys.items()}
+def locate(path: str | Path) -> Path:
+    """The checkpoint that is meant: `path`, or if it holds several the newest that is whole.
 
-
-def decode_config(encoded: Mapping[str, Any], fill: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that `encode_config` encoded, less those that `fill` replaces.
+    In place of one that is damaged the next older one beside it is given, with a warning.
 
     Raises:
-        CheckpointError: a hole is left open, or a name cannot be imported any more.
+        CheckpointError: there is none that is whole; says what is wrong.
     """
-    holes = [key for key, value in encoded.items() if value == {"$hole": True} and key not in fill]
-    if holes:
-        raise CheckpointError(
-            f"the checkpoint could not store {holes}: give them again, as in "
-            f"from_checkpoint(path, {holes[0]}=…)"
-        )
-    return {key: _decode(key, value) for key, value in encoded.items() if key not in fill}
-
-
-def _encode(value: Any) -> Any:
-    """JSON for a config value; a thing that has neither JSON nor an importable name is a hole."""
-    qualname, module = getattr(value, "__qualname__", None), getattr(value, "__module__", None)
-    if qualname is not None and module != "__main__" and "<" not in qualname:
-        return {"$import": f"{module}:{qualname}"}
+    path = Path(path)
+    if not NAME.fullmatch(path.name):
+        if path.is_dir() and not (path / MANIFEST).is_file():
+            return latest(path)
+        check(path)
+        return path
+    beside = _paths(path.parent)
+    if path.name not in beside:
+        known = f"there are {sorted(beside)}" if beside else "there is no checkpoint"
+        raise CheckpointError(f"there is no {path}; in {path.parent} {known}")
     try:
-        return json.loads(json.dumps(value))
-    except (TypeError, ValueError):
-        return {"$hole": True}
+        check(beside[path.name])
+    except DamagedCheckpoint as error:
+        older = {name: p for name, p in beside.items() if _number(name) < _number(path.name)}
+        if not older:
+            raise
+        return _first_whole([_Entry(path, {}, str(error)), *_newest_first(older.values())])
+    return beside[path.name]
 
 
-def _decode(key: str, value: Any) -> Any:
-    if not (isinstance(value, dict) and "$import" in value):
-        return value
-    module, _, qualname = value["$import"].partition(":")
-    try:
-        found = importlib.import_module(module)
-        for part in qualname.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise CheckpointError(
-            f"{key}={value['$import']!r} cannot be imported ({error}): give it again, as in "
-            f"from_checkpoint(path, {key}=…)"
-        ) from error
-    return found
+def latest(directory: str | Path) -> Path:
+    """The checkpoint in a directory that was saved last, of those that are whole.
+
+    Warns of newer ones that are damaged.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    return _first_whole(_some(Path(directory)))
 
 
-def _take_arrays(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
-    """JSON for nested state whose arrays go into `arrays` under their paths."""
-    if isinstance(value, np.ndarray):
-        arrays[path] = np.array(value, order="C")
-        return {"$array": path}
-    if isinstance(value, Mapping):
-        return {str(k): _take_arrays(v, f"{path}/{k}", arrays) for k, v in value.items()}
-    if isinstance(value, tuple):
-        return {"$tuple": [_take_arrays(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]}
-    if isinstance(value, list):
-        return [_take_arrays(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
-    return value.item() if isinstance(value, np.generic) else value
+def best(directory: str | Path, key: str = "episode_reward_mean") -> Path:
+    """The checkpoint whose result had the highest `key`, of those that are whole.
+
+    `a/b` is the key b in a; with `min-` before it the lowest is best.
+
+    Raises:
+        CheckpointError: no checkpoint has this figure; the nearest names are given.
+    """
+    entries = _some(Path(directory))
+    ranked = _ranked(entries, key)
+    if not ranked:
+        known = sorted({name for entry in entries for name in entry.result})
+        near = get_close_matches(key, known, n=2)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {known}"
+        raise CheckpointError(f"no result of the checkpoints in {directory} has {key!r}; {hint}")
+    return _first_whole(ranked)
 
 
-def _put_arrays(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    if isinstance(tree, list):
-        return [_put_arrays(v, arrays) for v in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if "$array" in tree:
-        return arrays[tree["$array"]]
-    if "$tuple" in tree:
-        return tuple(_put_arrays(v, arrays) for v in tree["$tuple"])
-    return {k: _put_arrays(v, arrays) for k, v in tree.items()}
-
-
-def _fingerprint(file: Path) -> dict[str, Any]:
-    content = file.read_bytes()
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or directory to disk; directories cannot be opened so on Windows."""
-    if path.is_dir() and os.name == "nt":
+def prune(directory: Path, run: str, keep: int, score_by: str | None = None) -> None:
+    """Delete a run's checkpoints but the `keep` newest, or but the newest and the `keep` best."""
+    mine = [e for e in _newest_first(_paths(directory).values()) if e.manifest.get("run") == run]
+    if len(mine) <= keep:
         return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    kept = mine[:keep]
+    if score_by is not None:
+        ranked = _ranked(mine, score_by)
+        if not ranked:
+            warnings.warn(
+                f"no result of the checkpoints in {directory} has {score_by!r}, which says which "
+                f"to keep: the newest are kept. There are {sorted(mine[0].result)}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        else:
+            kept = [mine[0], *ranked[:keep]]
+    for entry in mine:
+        if entry not in kept:
+            remove_directory(entry.path)
+
+
+def config_difference(
+    path: str | Path, keys: Mapping[str, Any] | Any
+) -> dict[str, tuple[Any, Any]]:
+    """What differs between a checkpoint's config and `keys`: {key: (stored, given)}.
+
+    Args:
+        path: a checkpoint.
+        keys: flat keys, sections of them, or a whole config. What is not given does not differ.
+
+    Functions and classes are given by their names. What the checkpoint could not store is left out.
+    """
+    stored = json.loads((Path(path) / "config.json").read_bytes())
+    flat: dict[str, Any] = {}
+    for name, value in (keys.flat() if hasattr(keys, "flat") else keys).items():
+        section = name not in stored and isinstance(value, Mapping)
+        flat |= value if section else {name: value}
+    given = encode_config(flat)
+    return {
+        key: (_plain(stored.get(key)), _plain(value))
+        for key, value in given.items()
+        if stored.get(key) != value and not is_hole(stored.get(key))
+    }
+
+
+def _plain(encoded: Any) -> Any:
+    return encoded["$import"] if isinstance(encoded, dict) and "$import" in encoded else encoded
+
+
+def _damaged(path: Path, error: DamagedError) -> DamagedCheckpoint:
+    return DamagedCheckpoint(f"{path} is no checkpoint, or no longer a whole one: {error}")
+
+
+def _paths(directory: Path) -> dict[str, Path]:
+    """{"checkpoint_000012": where it is} of all in a directory, damaged ones too."""
+    there = written_directories(directory) if directory.is_dir() else {}
+    return {name: path for name, path in there.items() if NAME.fullmatch(name)}
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("_")[2])
+
+
+def _some(directory: Path) -> list[_Entry]:
+    """The checkpoints of a directory, newest first; CheckpointError if there is none."""
+    paths = _paths(directory)
+    if not paths:
+        what = "holds no checkpoint" if directory.is_dir() else "is not a directory"
+        raise CheckpointError(
+            f"{directory} {what}; give the path that save() returned, or a directory of those"
+        )
+    return _newest_first(paths.values())
+
+
+def _newest_first(paths: Iterable[Path]) -> list[_Entry]:
+    """Those whose manifest cannot be used come before all others: they may be the newest."""
+    entries = []
+    for path in paths:
+        try:
+            entries.append(_Entry(path, manifest_of(path)))
+        except CheckpointError as error:
+            entries.append(_Entry(path, {}, str(error)))
+    return sorted(entries, key=lambda e: e.manifest.get("saved_at", math.inf), reverse=True)
+
+
+def _ranked(entries: Iterable[_Entry], key: str) -> list[_Entry]:
+    """Those that have the figure, best first; of equal ones, in the order given."""
+    sign, name = (-1, key[4:]) if key.startswith("min-") else (1, key)
+    scored = [entry for entry in entries if name in entry.result]
+    return sorted(scored, key=lambda e: sign * e.result[name], reverse=True)
+
+
+def _first_whole(entries: Iterable[_Entry]) -> Path:
+    """The first that is whole, with a warning of those before it that are not."""
+    problems = []
+    for entry in entries:
+        try:
+            if entry.problem:
+                raise DamagedCheckpoint(entry.problem)
+            check(entry.path)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            warnings.warn(
+                "\n".join([*problems, f"passed over; {entry.path} is taken instead"]),
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return entry.path
+    raise CheckpointError("\n".join([*problems, "no other checkpoint is left there"]))

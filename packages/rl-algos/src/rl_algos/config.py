@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from rl_algos.keys import ConfigError, key_index, locate, nest, on_section_defaults
+from rl_algos.mistakes import explain
 from rl_algos.sections import (
     DebuggingSection,
     EnvironmentSection,
+    EvaluationSection,
     ExplorationSection,
     MultiAgentSection,
     OptimisationSection,
@@ -27,6 +32,21 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 C = TypeVar("C", bound="TrainerConfig")
+
+EVALUATION_KEYS = (
+    "env",
+    "env_config",
+    "num_envs_per_worker",
+    "vectorize",
+    "inference",
+    "sampler_class",
+    "callbacks",
+    "explore",
+    "policy_mapping_fn",
+    "num_cpus_per_worker",
+    "seed",
+)
+"""Keys that `evaluation_config` may hold; all others belong to what is evaluated."""
 
 
 class TrainerConfig(Section):
@@ -51,6 +71,7 @@ class TrainerConfig(Section):
     workers: RolloutSection = RolloutSection()
     model: ModelConfig = ModelConfig()
     exploration: ExplorationSection = ExplorationSection()
+    evaluation: EvaluationSection = EvaluationSection()
     optimisation: OptimisationSection = OptimisationSection()
     multiagent: MultiAgentSection = MultiAgentSection()
     resources: ResourceSection = ResourceSection()
@@ -65,7 +86,10 @@ class TrainerConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_sizes(self)
+        check_schedules(self)
+        check_callables(self)
         check_policies(self)
+        check_evaluation(self)
         return self
 
     def __getitem__(self, key: str) -> Any:
@@ -95,8 +119,7 @@ def validated(config_class: type[C], keys: Mapping[str, Any]) -> C:
     try:
         return config_class.model_validate(dict(keys))
     except ValidationError as error:
-        index = key_index(config_class)
-        raise ConfigError("\n".join(_explain(e, index) for e in error.errors())) from error
+        raise ConfigError(explain(error, config_class)) from error
 
 
 def fragment_length(config: TrainerConfig) -> int:
@@ -134,6 +157,35 @@ def check_sizes(config: TrainerConfig) -> None:
         )
 
 
+def check_schedules(config: TrainerConfig) -> None:
+    """Raise ConfigError where the points of a schedule do not follow each other."""
+    for name, points in config:
+        if not name.endswith("_schedule") or points is None:
+            continue
+        steps = [step for step, _ in points]
+        if not steps or any(a >= b for a, b in pairwise(steps)):
+            raise ConfigError(
+                f"{name} = {points!r}: expected at least one point [env step, value], with rising "
+                "steps, such as [[0, 0.001], [100000, 0.0]]"
+            )
+        of = type(config).model_fields.get(name.removesuffix("_schedule"))
+        lowest = min(value for _, value in points)
+        if of is not None and lowest < 0 and _is_at_least_zero(of):
+            raise ConfigError(f"{name} = {points!r}: expected values of at least 0, not {lowest}")
+
+
+def check_callables(config: TrainerConfig) -> None:
+    """Raise ConfigError where a key that names code holds something else."""
+    expected = {
+        "policy_mapping_fn": "a function (agent_id, eps_id, worker_index) -> policy id",
+        "sampler_class": "a class that takes the arguments of rl_workers.Sampler",
+    }
+    for key, what in expected.items():
+        value = config[key]
+        if not (value is None or callable(value) or isinstance(value, str)):
+            raise ConfigError(f"{key} = {value!r}: expected {what}, or its name 'module:name'")
+
+
 def check_policies(config: TrainerConfig) -> None:
     """Raise ConfigError where the multi-agent keys contradict each other."""
     multi = config.multiagent
@@ -150,14 +202,71 @@ def check_policies(config: TrainerConfig) -> None:
             )
 
 
+def check_evaluation(config: TrainerConfig) -> None:
+    """Raise ConfigError where the evaluation keys contradict each other or cannot be meant."""
+    section = config.evaluation
+    keys = evaluation_keys(config.flat(), section.evaluation_config, key_index(type(config)))
+    if section.evaluation_interval is not None and keys["env"] is None:
+        raise ConfigError(
+            f"evaluation_interval={section.evaluation_interval} needs an environment to play in: "
+            "set env, or evaluation_config={'env': …}"
+        )
+    if section.evaluation_parallel_to_training and section.evaluation_num_workers == 0:
+        raise ConfigError(
+            "evaluation_parallel_to_training=True needs workers that play meanwhile, but "
+            "evaluation_num_workers=0 evaluates in the process that trains: set "
+            "evaluation_num_workers to at least 1"
+        )
+    if section.evaluation_parallel_to_training and section.evaluation_interval is None:
+        raise ConfigError(
+            "evaluation_parallel_to_training=True, but nothing is evaluated while training: set "
+            "evaluation_interval, for example to 1"
+        )
+
+
+def _is_at_least_zero(field: FieldInfo) -> bool:
+    return any(getattr(bound, name, None) == 0 for bound in field.metadata for name in ("gt", "ge"))
+
+
+def evaluation_keys(
+    keys: Mapping[str, Any], overrides: Mapping[str, Any], known: Iterable[str] = ()
+) -> dict[str, Any]:
+    """What holds while evaluating: `keys` with `overrides` on top; `env_config`s are merged.
+
+    Args:
+        keys: flat keys of the training, at least `EVALUATION_KEYS`.
+        overrides: what `evaluation_config` holds.
+        known: all config keys, to tell one that means nothing here from one that is misspelt.
+
+    Raises:
+        ConfigError: a key of `overrides` is unknown or has a value it cannot have.
+    """
+    checked = {key: _override(key, value, known) for key, value in overrides.items()}
+    found = {key: keys[key] for key in EVALUATION_KEYS}
+    found |= {"explore": False, "seed": None, **checked}
+    found["env_config"] = {**keys["env_config"], **checked.get("env_config", {})}
+    return found
+
+
+def _override(key: str, value: Any, known: Iterable[str]) -> Any:
+    """The checked value of a key of `evaluation_config`."""
+    own = EvaluationSection.model_fields
+    if key not in EVALUATION_KEYS:
+        beside = next((name for name in (key, f"evaluation_{key}") if name in own), None)
+        near = difflib.get_close_matches(key, EVALUATION_KEYS, n=1, cutoff=0.5)
+        if beside is not None:
+            hint = f"set {beside} itself, beside evaluation_config"
+        elif key in known:
+            hint = f"it changes nothing while evaluating. What does: {', '.join(EVALUATION_KEYS)}"
+        else:
+            hint = f"did you mean {near[0]!r}?" if near else f"keys: {', '.join(EVALUATION_KEYS)}"
+        raise ConfigError(f"evaluation_config cannot hold {key!r}: {hint}")
+    section = TrainerConfig.model_fields[locate(TrainerConfig, key)[0] or ""].annotation
+    try:
+        return getattr(section.model_validate({key: value}), key)  # type: ignore[union-attr]
+    except ValidationError as error:
+        raise ConfigError(f"evaluation_config: {explain(error, TrainerConfig)}") from error
+
+
 def _environments(config: TrainerConfig) -> int:
     return max(1, config.workers.num_workers) * config.workers.num_envs_per_worker
-
-
-def _explain(error: Any, known: Iterable[str]) -> str:
-    """One line of a pydantic error, in the words of the config."""
-    cause = error.get("ctx", {}).get("error")
-    if isinstance(cause, ValueError):
-        return str(cause)
-    key = next((part for part in error["loc"] if part in known), "config")
-    return f"{key} = {error['input']!r}: {error['msg']}"

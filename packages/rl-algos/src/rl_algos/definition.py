@@ -12,8 +12,10 @@ from pydantic import create_model
 
 from rl_algos import checkpoint
 from rl_algos.config import TrainerConfig, validated
-from rl_algos.keys import flatten, key_index, nest
+from rl_algos.keys import flatten, given_keys, key_index, nest
 from rl_algos.presets import merge, resolve_config
+from rl_algos.saving import check_algorithm, restore_trainer
+from rl_algos.stored import decode_config
 from rl_algos.trainer import Trainer
 from rl_workers import WorkerSet
 from rl_workers.flow import (
@@ -49,27 +51,35 @@ class TrainerDefinition:
         Raises:
             ConfigError: a key is unknown, a value impossible, or two of them contradict each other.
         """
-        keys = {**(config or {}), **({} if env is None else {"env": env})}
-        resolved = resolve_config(self, keys)
+        resolved = resolve_config(self, given_keys(config, env))
         return Trainer(self, resolved.config, resolved.origin)
 
     def from_checkpoint(self, path: str | Path, **keys: Any) -> Trainer:
         """A Trainer with a checkpoint's config and state; `keys` replace or fill in config keys.
 
+        Where keys change what is sampled (the environment, the workers, the seed), the
+        environments begin new episodes.
+
+        Args:
+            path: a checkpoint, or a directory of some, whose newest is meant. In place of one that
+                is damaged the next older one is taken, with a warning.
+            **keys: as in `config`.
+
         Raises:
-            CheckpointError: the checkpoint is damaged, or a key that could not be stored is not
-                given in `keys`.
+            CheckpointError: none is whole, it is of another algorithm, it does not fit `keys`, or
+                a key that could not be stored is not given in `keys`.
         """
-        path = Path(path)
-        checkpoint.check(path)
-        stored = json.loads((path / "config.json").read_text())
+        source = checkpoint.locate(path)
+        check_algorithm(source, self.name)
+        stored = json.loads((source / "config.json").read_bytes())
         given = flatten(self.config_class, keys)
-        kept = checkpoint.decode_config(stored, given)
+        kept = decode_config(stored, given)
         layers = [nest(self.config_class, kept), nest(self.config_class, keys)]
         config = validated(self.config_class, merge(layers))
-        trainer = Trainer(self, config, f"{self.name} from {path}")
+        other_seed = given.get("seed", stored["seed"]) != stored["seed"]
+        trainer = Trainer(self, config, f"{self.name} from {source}")
         try:
-            trainer.restore(path)
+            restore_trainer(trainer, source, keep_seed=other_seed)
         except BaseException:
             trainer.stop()
             raise

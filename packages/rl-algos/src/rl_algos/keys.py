@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from rl_algos.rllib_keys import RENAMED, UNSUPPORTED
+
 
 class ConfigError(ValueError):
     """A config key or value that cannot be meant; says what was expected and how to mend it."""
@@ -45,10 +47,37 @@ def locate(config_class: type[BaseModel], key: str) -> tuple[str | None, str]:
     """
     index = key_index(config_class)
     if key not in index:
-        near = difflib.get_close_matches(key, [*index, *section_names(config_class)], n=2)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"keys: {list(index)}"
+        name = config_class.__name__.removesuffix("Config")
+        near = _hint(str(key), [*index, *section_names(config_class)])
+        hint = near or f"`rl show {name}` lists all there are"
         raise ConfigError(f"{config_class.__name__} has no key {key!r}; {hint}")
     return index[key]
+
+
+def given_keys(config: Any, env: Any = None) -> dict[str, Any]:
+    """A user's keys, with `env` among them where it is given.
+
+    Raises:
+        ConfigError: `config` is no dict.
+    """
+    if not isinstance(config, Mapping | None):
+        raise ConfigError(
+            f"a config is a dict of keys such as {{'env': 'CartPole-v1', 'lr': 0.001}}, not "
+            f"{config!r}"
+        )
+    return {**(config or {}), **({} if env is None else {"env": env})}
+
+
+def _hint(key: str, known: list[str]) -> str | None:
+    """What to write instead of a key that does not exist; None where nothing comes to mind."""
+    if key in RENAMED:
+        return f"it is {RENAMED[key]!r} here"
+    near = difflib.get_close_matches(key, known, n=2)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    if key in UNSUPPORTED:
+        return f"RLlib's {key} has another way here: {UNSUPPORTED[key][1]}"
+    return None
 
 
 def nest(config_class: type[BaseModel], keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rl_algos.keys import ConfigError
 if TYPE_CHECKING:
     from rl_algos.definition import TrainerDefinition
 
-ALGORITHMS = {"PG": "rl_algos.pg:PG", "PPO": "rl_algos.ppo:PPO"}
+ALGORITHMS = {"A2C": "rl_algos.a2c:A2C", "PG": "rl_algos.pg:PG", "PPO": "rl_algos.ppo:PPO"}
 """{name: module:attribute} of the algorithms that come with this package."""
 
 
@@ -34,4 +34,14 @@ def get_algorithm(name: str) -> TrainerDefinition:
         found = getattr(importlib.import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(f"algorithm {name!r} cannot be imported: {error}") from error
+    if not hasattr(found, "execution_plan"):
+        raise ConfigError(
+            f"{name!r} is {found!r} and no algorithm: make one with rl_algos.build_trainer"
+        )
     return found  # type: ignore[no-any-return]
+
+
+def reference(definition: TrainerDefinition) -> str | None:
+    """The name under which `get_algorithm` finds a definition again; None where there is none."""
+    known = ALGORITHMS.get(definition.name)
+    return definition.name if known and get_algorithm(definition.name) is definition else None

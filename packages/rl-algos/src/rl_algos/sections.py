@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 Schedule = list[tuple[Annotated[int, Field(ge=0)], float]]
 """Points `[[env step, value], …]`, linear in between, constant outside."""
@@ -19,7 +29,23 @@ class Section(BaseModel):
         arbitrary_types_allowed=True,
         use_attribute_docstrings=True,
         populate_by_name=True,
+        allow_inf_nan=False,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python's True is 1; who writes `lr=True` means something else."""
+        if isinstance(value, bool) and _is_number(cls.model_fields[info.field_name or ""]):
+            raise PydanticCustomError("float_type", "Input should be a valid number")
+        return value
+
+
+def _is_number(field: FieldInfo) -> bool:
+    """Whether a field holds a number and nothing that True could mean."""
+    kinds = {field.annotation, *get_args(field.annotation)}
+    kinds |= {get_args(kind)[0] for kind in kinds if get_origin(kind) is Annotated}
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
 class EnvironmentSection(Section):
@@ -55,7 +81,7 @@ class RolloutSection(Section):
     sampler_class: Any = None
     """Replaces the sampler, a class or `module:Class`."""
     callbacks: Any = None
-    """Class with `on_episode_start`, `on_episode_step`, `on_episode_end`, …"""
+    """Subclass of `rl_workers.Callbacks`, or a list of such classes, each as class or name."""
 
 
 class ExplorationSection(Section):
@@ -63,6 +89,23 @@ class ExplorationSection(Section):
 
     explore: bool = True
     """Sample actions from the distribution; False takes the most likely one."""
+
+
+class EvaluationSection(Section):
+    """Episodes that are played to see how good the policies are; nothing learns from them."""
+
+    evaluation_interval: PositiveInt | None = None
+    """Iterations from one evaluation to the next; None evaluates only when asked to."""
+    evaluation_duration: PositiveInt = 10
+    """How much is played, each environment an equal share of it; only whole episodes count."""
+    evaluation_duration_unit: Literal["episodes", "timesteps"] = "episodes"
+    """What `evaluation_duration` counts; episodes are played to the end when steps run out."""
+    evaluation_num_workers: Annotated[int, Field(ge=0)] = 0
+    """Ray actors that only evaluate; 0 evaluates in this process."""
+    evaluation_config: dict[str, Any] = {}
+    """Keys that differ while evaluating; its `env_config` is laid over that of the training."""
+    evaluation_parallel_to_training: bool = False
+    """Evaluate while the iteration trains, with the weights of its start; needs Ray actors."""
 
 
 class OptimisationSection(Section):
@@ -112,5 +155,5 @@ class DebuggingSection(Section):
     """What the policies learn with; `auto`: torch where it is installed."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seeds weights, environments, action noise and minibatches; None draws one."""
-    log_level: Literal["DEBUG", "INFO", "WARN", "ERROR"] = "WARN"
-    """Least severe message that is logged."""
+    log_level: Literal["DEBUG", "INFO", "WARN", "ERROR"] | None = None
+    """Least severe message that the `rl_…` loggers let through; None leaves them as they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,10 @@ from rl_algos.config import TrainerConfig, fragment_length
 from rl_algos.keys import ConfigError
 from rl_policy import DEFAULT_POLICY_CONFIG, PolicyDefinition, PolicySpec
 from rl_sample.protocols import DEFAULT_POLICY_ID, Learner
-from rl_workers import WorkerSet, env_spaces
+from rl_workers import Callbacks, WorkerSet, env_spaces
+
+PACKAGES = ("rl_sample", "rl_policy", "rl_workers", "rl_algos", "rl_serve")
+"""Whose log messages `log_level` is about."""
 
 
 def make_policies(config: TrainerConfig, default_policy: Any, seed: int) -> dict[str, Learner]:
@@ -47,7 +51,7 @@ def make_workers(config: TrainerConfig, policies: Mapping[str, Learner], seed: i
         num_workers=workers.num_workers,
         policy_mapping_fn=imported(multi.policy_mapping_fn),
         policies_to_train=multi.policies_to_train,
-        callbacks=imported(workers.callbacks),
+        callbacks=callbacks_of(workers.callbacks),
         num_cpus_per_worker=config.resources.num_cpus_per_worker,
         rollout_fragment_length=fragment_length(config),
         num_envs_per_worker=workers.num_envs_per_worker,
@@ -69,6 +73,33 @@ def limit_threads(count: int | None) -> None:
     torch = sys.modules.get("torch")
     if torch is not None and count is not None:
         torch.set_num_threads(count)
+
+
+def callbacks_of(value: Any) -> Any:
+    """Callback classes from what a config holds: a class or `module:Class`, or several of them.
+
+    Raises:
+        ConfigError: it is nothing of this.
+    """
+    found = [imported(v) for v in value] if isinstance(value, list | tuple) else imported(value)
+    for each in found if isinstance(found, list) else [found]:
+        is_class = isinstance(each, type) and issubclass(each, Callbacks)
+        if not (each is None or is_class or isinstance(each, Callbacks)):
+            raise ConfigError(
+                f"callbacks: {each!r} is not a subclass of rl_workers.Callbacks. Give such a "
+                "class, its name as 'module:Class', or a list of them"
+            )
+    return found
+
+
+def set_log_level(level: str | None) -> None:
+    """Let messages of our packages through from `level` on, to stderr if nobody else listens."""
+    if level is None:
+        return
+    for name in PACKAGES:
+        logging.getLogger(name).setLevel(level)
+    if not logging.getLogger(__name__).hasHandlers():
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
 
 
 def imported(value: Any) -> Any:
@@ -123,7 +154,7 @@ def _spaces(
     given = (spec.observation_space, spec.action_space)
     found = []
     for what, space, of_env in zip(("observation", "action"), given, spaces, strict=True):
-        if space is None and isinstance(of_env, Mapping):
+        if space is None and isinstance(of_env, dict):  # a Dict space is a Mapping, too
             space = _shared_space(policy_id, f"{what}_space", of_env, mapping_fn)
         found.append(of_env if space is None else space)
     return found[0], found[1]

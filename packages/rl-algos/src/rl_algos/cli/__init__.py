@@ -1,0 +1,5 @@
+"""The command line: `rl train --run=PPO --env=CartPole-v1`."""
+
+from rl_algos.cli.commands import app, main
+
+__all__ = ["app", "main"]
