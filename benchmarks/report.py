@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-ORDER = ["learning", "time_to_solve", "sampling", "training_rate", "ray_cost", "startup"]
+ORDER = [
+    *("learning", "time_to_solve", "sampling", "training_rate"),
+    *("ray_cost", "startup", "logging_cost", "checkpoint"),
+]
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

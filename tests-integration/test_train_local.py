@@ -139,7 +139,7 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):
     (path / "trainer.json").write_text("{}")
     with PPO(SMALL) as trainer:
         weights = trainer.get_policy().get_weights()
-        with pytest.raises(CheckpointError, match=r"trainer\.json is not what was saved"):
+        with pytest.raises(CheckpointError, match=r"trainer\.json is damaged"):
             trainer.restore(path)
         for name, array in trainer.get_policy().get_weights().items():
             np.testing.assert_array_equal(array, weights[name])

@@ -64,3 +64,25 @@ class LeavingAgents(MultiAgentEnv):
 def own_policy(agent_id, eps_id, worker_index):
     """Each agent plays the policy of its own name."""
     return str(agent_id)
+
+
+class Slippery(gym.Env):
+    """Balance on a rope: pushes left or right come with a slip that `np_random` draws."""
+
+    def __init__(self) -> None:
+        self.observation_space = Box(-np.inf, np.inf, (2,), np.float32)
+        self.action_space = Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._x, self._v, self._t = self.np_random.uniform(-1, 1), 0.0, 0
+        return self._obs(), {}
+
+    def step(self, action):
+        self._v += 0.1 * (2 * int(action) - 1) + 0.1 * self.np_random.normal()
+        self._x += self._v
+        self._t += 1
+        return self._obs(), 1.0 - abs(self._x), abs(self._x) > 2.0, self._t >= 60, {}
+
+    def _obs(self):
+        return np.array([self._x, self._v], np.float32)

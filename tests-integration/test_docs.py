@@ -1,0 +1,169 @@
+"""Every code block of the READMEs and the documentation works as it stands there.
+
+A page's blocks run in order, in a directory and a namespace of the page's own:
+
+- Python runs here; with `title="name.py"` it is a file, which later blocks import or run.
+- `sh` runs in a shell that stops at the first failure, with `rl` on its path. Lines that install
+  something or start nox are not run, but what they name must exist.
+- JSON, YAML and TOML must parse; with a title they are files as well.
+- `text` is no code. A block that cannot run here is `text` too and the page says so beside it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *ROOT.glob("packages/*/README.md"),
+        *ROOT.glob("docs/**/*.md"),
+    ]
+)
+LANGUAGES = {"python", "sh", "json", "yaml", "toml", "text"}
+STARTS_RAY = {"scaling.md", "tune.md"}
+
+
+class Block(NamedTuple):
+    """A fenced block, or an indented one, whose language is ``."""
+
+    language: str
+    title: str | None
+    code: str
+    line: int
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The code blocks of a page, in order."""
+    blocks, opened, lines = [], None, page.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate([*lines, ""], start=1):
+        if opened is not None:
+            info, start, code = opened
+            if line.strip() == "```":
+                title = re.search(r'title="([^"]+)"', info)
+                blocks.append(
+                    Block(info.split()[0] if info else "?", title and title[1], code, start)
+                )
+                opened = None
+            else:
+                opened = (info, start, f"{code}{line}\n")
+        elif line.startswith("```"):
+            opened = (line[3:].strip(), number, "")
+        elif line.startswith("    ") and (number == 1 or not lines[number - 2].strip()):
+            rest = lines[number - 1 :]
+            count = next((i for i, text in enumerate(rest) if not text.startswith("    ")), None)
+            code = "\n".join(text[4:] for text in rest[:count])
+            blocks.append(Block("", None, code, number))
+    assert opened is None, f"{page}: the block at line {opened[1]} does not end"
+    return blocks
+
+
+WITH_CODE = [page for page in PAGES if any(b.language != "text" for b in blocks_of(page))]
+
+
+def in_order(page: Path) -> object:
+    """A page as a test's parameter, named by its path and marked as what it needs."""
+    marks = [pytest.mark.ray] if page.name in STARTS_RAY else []
+    return pytest.param(page, id=page.relative_to(ROOT).as_posix(), marks=marks)
+
+
+@pytest.mark.parametrize("page", [in_order(page) for page in WITH_CODE])
+def test_its_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    namespace = {"__name__": "__main__"}
+    modules = set(sys.modules)
+    try:
+        for block in blocks_of(page):
+            where = f"{page.relative_to(ROOT)}:{block.line}"
+            if block.title is not None:
+                Path(block.title).write_text(block.code, encoding="utf-8")
+            run(block, where, namespace)
+    finally:
+        for name in set(sys.modules) - modules:
+            file = getattr(sys.modules[name], "__file__", None) or ""
+            if file.startswith(str(tmp_path)):
+                del sys.modules[name]
+
+
+def run(block: Block, where: str, namespace: dict[str, object]) -> None:
+    if block.language == "python":
+        # As many lines above as in the page, so that a traceback shows the page's line numbers.
+        code = compile("\n" * block.line + block.code, where, "exec")
+        if block.title is None:
+            exec(code, namespace)
+    elif block.language in ("sh", ""):
+        commands = [line for line in block.code.splitlines() if not names_only(line, where)]
+        if block.language == "sh" and any(line.strip() for line in commands):
+            shell("\n".join(commands), where)
+        else:
+            shell("\n".join(line for line in commands if line.startswith("rl ")), where)
+    elif block.language == "json":
+        json.loads(block.code)
+    elif block.language == "yaml":
+        yaml.safe_load(block.code)
+    elif block.language == "toml":
+        tomllib.loads(block.code)
+    else:
+        assert block.language == "text", f"{where}: {block.language!r} is not in {LANGUAGES}"
+
+
+def shell(script: str, where: str) -> None:
+    """Run commands one after the other; the first that fails fails the page."""
+    if not script.strip():
+        return
+    tools = Path.cwd() / ".bin"
+    tools.mkdir(exist_ok=True)
+    # 1 is an answer of rl, not a failure: a goal that was not reached, a red flag.
+    answers = "code=$?; test $code -ne 1 || exit 0; exit $code"
+    for name, end in {"rl": f"-m rl_algos.cli \"$@\"\n{answers}", "python": '"$@"'}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{sys.executable} {end}\n")
+        (tools / name).chmod(0o755)
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    done = subprocess.run(
+        ["sh", "-e", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PATH": path, "PYTHONWARNINGS": "error", "COLUMNS": "120"},
+    )
+    told = f"{where}\n{script}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, told
+    assert "Traceback" not in done.stderr, told
+
+
+def names_only(line: str, where: str) -> bool:
+    """Whether a line is one whose names are checked and that is not run: pip and nox."""
+    words = shlex.split(line.partition("  #")[0]) if re.match(r"(pip|nox)\b", line) else []
+    if "nox" in words and "-s" in words:
+        session = words[words.index("-s") + 1].partition("(")[0]
+        defined = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8")).body
+        known = {node.name for node in defined if isinstance(node, ast.FunctionDef)}
+        assert session in known, f"{where}: there is no session {session!r}"
+    for word in words:
+        if wanted := re.fullmatch(r"(rl-[a-z]+)(?:\[([a-z,]+)\])?", word):
+            file = ROOT / "packages" / wanted[1] / "pyproject.toml"
+            extras = tomllib.loads(file.read_text(encoding="utf-8"))["project"].get(
+                "optional-dependencies", {}
+            )
+            for extra in filter(None, (wanted[2] or "").split(",")):
+                assert extra in extras, f"{where}: {wanted[1]} has no extra {extra!r}"
+    return bool(words)
