@@ -24,15 +24,20 @@ nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "none"  # tools/environments.py makes and reuses them
 
 REPORTS = WORK / "reports"
-EVERYTHING = "rl-algos[torch]"
-"""The variant that brings all packages; others than `unit` share its environment."""
-BENCHMARKS = ("learning", "time_to_solve", "sampling", "training_rate", "ray_cost", "startup")
+TRAINING = "rl-algos[torch]"
+"""What training needs."""
+EVERYTHING = "rl-algos[torch,plot,tune,video,wandb,mlflow]"
+"""The variant that brings all packages and extras; others than `unit` share its environment."""
+BENCHMARKS = (
+    *("learning", "time_to_solve", "sampling", "training_rate", "ray_cost", "startup"),
+    *("checkpoint", "logging_cost"),
+)
 
 
 @nox.session
 def train(session: nox.Session) -> None:
     """Train PPO on CartPole-v1 and watch it; arguments after `--` go to `rl train`."""
-    env = unit_environment(session, EVERYTHING)
+    env = unit_environment(session, TRAINING)
     env.run("rl", "train", "--run=PPO", "--env=CartPole-v1", *session.posargs)
 
 
@@ -144,7 +149,7 @@ def bench(session: nox.Session, name: str) -> None:
         f"{peer.upper()}_PYTHON": str(environment(session, f"peer-{peer}", pinned=needed).python)
         for peer, needed in peers().items()
     }
-    env = unit_environment(session, EVERYTHING)
+    env = unit_environment(session, TRAINING)
     try:
         env.run("python", f"benchmarks/{name}.py", *session.posargs, **pythons)
     finally:  # it fails when a bound is missed; the results are written all the same
