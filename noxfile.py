@@ -48,7 +48,7 @@ def tests(session: nox.Session) -> None:
     session.notify("lint")
     for variant in unit_variants():
         session.notify(f"unit({variant})")
-    for name in ("unit(tools)", "typecheck", "integration", "release_check", "summary"):
+    for name in ("unit(tools)", "typecheck", "integration", "docs", "release_check", "summary"):
         session.notify(name)
 
 
@@ -109,6 +109,16 @@ def integration(session: nox.Session) -> None:
     """All wheels together: tests-integration/."""
     env = unit_environment(session, EVERYTHING)
     pytest(env, "integration", "tests-integration", "-m", "not learns", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, in .nox/site; a warning fails it. `-- serve` shows it while you write."""
+    env = environment(session, "docs", wheel=TRAINING, groups=["docs"])
+    if "serve" in session.posargs:
+        env.run("mkdocs", "serve")
+    else:
+        env.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", WORK / "site")
 
 
 @nox.session
