@@ -113,7 +113,7 @@ def integration(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation site, in .nox/site; a warning fails it. `-- serve` shows it while you write."""
+    """The documentation site, in .nox/site; a warning fails it. `-- serve` shows it live."""
     env = environment(session, "docs", wheel=TRAINING, groups=["docs"])
     if "serve" in session.posargs:
         env.run("mkdocs", "serve")
