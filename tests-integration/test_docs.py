@@ -6,7 +6,8 @@ A page's blocks run in order, in a directory and a namespace of the page's own:
 - `sh` runs in a shell that stops at the first failure, with `rl` on its path. Lines that install
   something or start nox are not run, but what they name must exist.
 - JSON, YAML and TOML must parse; with a title they are files as well.
-- `text` is no code. A block that cannot run here is `text` too and the page says so beside it.
+- `text` is no code. With `title="output"` its lines are among those that the page has printed
+  ("…" stands for anything). A block that cannot run here is `text` and the page says so beside it.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def in_order(page: Path) -> object:
 
 
 @pytest.mark.parametrize("page", [in_order(page) for page in WITH_CODE])
-def test_its_blocks_run(page, tmp_path, monkeypatch):
+def test_its_blocks_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     namespace = {"__name__": "__main__"}
@@ -94,7 +95,9 @@ def test_its_blocks_run(page, tmp_path, monkeypatch):
     try:
         for block in blocks_of(page):
             where = f"{page.relative_to(ROOT)}:{block.line}"
-            if block.title is not None:
+            if block.title == "output":
+                check_output(block, where, capsys)
+            elif block.title is not None:
                 Path(block.title).write_text(block.code, encoding="utf-8")
             run(block, where, namespace)
     finally:
@@ -102,6 +105,15 @@ def test_its_blocks_run(page, tmp_path, monkeypatch):
             file = getattr(sys.modules[name], "__file__", None) or ""
             if file.startswith(str(tmp_path)):
                 del sys.modules[name]
+
+
+def check_output(block: Block, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line of an output stands among those printed since the last one."""
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for line in block.code.splitlines():
+        pattern = ".*".join(re.escape(part.strip()) for part in line.split("…"))
+        found = any(re.fullmatch(pattern, given) for given in printed)
+        assert found or not line.strip(), f"{where}: {line!r} is not printed, but {printed}"
 
 
 def run(block: Block, where: str, namespace: dict[str, object]) -> None:
@@ -134,7 +146,7 @@ def shell(script: str, where: str) -> None:
     tools.mkdir(exist_ok=True)
     # 1 is an answer of rl, not a failure: a goal that was not reached, a red flag.
     answers = "code=$?; test $code -ne 1 || exit 0; exit $code"
-    for name, end in {"rl": f"-m rl_algos.cli \"$@\"\n{answers}", "python": '"$@"'}.items():
+    for name, end in {"rl": f'-m rl_algos.cli "$@"\n{answers}', "python": '"$@"'}.items():
         (tools / name).write_text(f"#!/bin/sh\n{sys.executable} {end}\n")
         (tools / name).chmod(0o755)
     path = os.pathsep.join([str(tools), os.environ["PATH"]])
@@ -167,3 +179,10 @@ def names_only(line: str, where: str) -> bool:
             for extra in filter(None, (wanted[2] or "").split(",")):
                 assert extra in extras, f"{where}: {wanted[1]} has no extra {extra!r}"
     return bool(words)
+
+
+def test_every_public_name_is_in_the_reference():
+    """Each package's page has the marker that docs/_site/docs_tables.py fills with all names."""
+    for package in ROOT.glob("packages/*/src/rl_*"):
+        page = ROOT / "docs" / "reference" / f"{package.name}.md"
+        assert f"<!-- names: {package.name} -->" in page.read_text(encoding="utf-8")

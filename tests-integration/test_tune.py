@@ -11,15 +11,13 @@ from time import perf_counter
 
 import numpy as np
 import pytest
+import ray
+from ray import tune
+from ray.tune.schedulers import PopulationBasedTraining
 from toy_envs import Corridor
 
-ray = pytest.importorskip("ray")
-tune = pytest.importorskip("ray.tune", exc_type=ImportError)
-
-from ray.tune.schedulers import PopulationBasedTraining  # noqa: E402
-
-from rl_algos import PPO, ConfigError, build_trainer, get_algorithm  # noqa: E402
-from rl_algos.tune import PPOTrainer, make_trainable, register  # noqa: E402
+from rl_algos import PPO, ConfigError, build_trainer, get_algorithm
+from rl_algos.tune import PPOTrainer, make_trainable, register
 
 pytestmark = [pytest.mark.ray, pytest.mark.extras]
 

@@ -100,9 +100,8 @@ def test_the_same_seed_gives_the_same_episodes(tmp_path):
     assert one != other
 
 
-@pytest.mark.torch
+@pytest.mark.extras
 def test_each_episode_becomes_a_video_of_all_its_steps(run, tmp_path):
-    pytest.importorskip("moviepy")
     from moviepy import VideoFileClip
 
     for _ in range(2):  # again into the same directory

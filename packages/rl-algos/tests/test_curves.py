@@ -95,11 +95,11 @@ def test_evaluations_are_a_line_of_their_own():
 
 
 def drawn(*runs, key="episode_reward_mean", x="timesteps_total"):
-    pytest.importorskip("matplotlib")
     figure = curves.draw(made(*runs, key=key, x=x), key, x)
     return figure, figure.axes[0]
 
 
+@pytest.mark.extras
 def test_the_figure_holds_the_lines_and_bands():
     figure, axes = drawn(make_run([1, 2]), make_run([3, 6]), make_run([5, 5], algorithm="PG"))
     first, second = axes.get_lines()
@@ -114,6 +114,7 @@ def test_the_figure_holds_the_lines_and_bands():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment steps", "return")
 
 
+@pytest.mark.extras
 def test_where_runs_are_missing_the_line_is_dotted():
     _, axes = drawn(make_run([1, 1], [0, 100]), make_run([3, 3], [100, 200]))
     whole, rest = axes.get_lines()
@@ -121,11 +122,13 @@ def test_where_runs_are_missing_the_line_is_dotted():
     assert rest.get_ydata().tolist() == [1, 2, 3]
 
 
+@pytest.mark.extras
 def test_one_run_needs_no_legend():
     figure, axes = drawn(make_run([1, 2]))
     assert not figure.legends and not axes.collections
 
 
+@pytest.mark.extras
 def test_long_times_are_in_minutes_or_hours():
     _, axes = drawn(make_run([1, 2], [10, 36_000]), x="time_total_s")
     assert axes.get_xlabel() == "training time (minutes)"
@@ -142,6 +145,7 @@ def test_ticks_are_short(value, text):
     assert curves.short_number(value) == text
 
 
+@pytest.mark.extras
 def test_keys_of_the_learner_are_named_with_their_unit():
     stats = [{"learner": {"default_policy": {"learner_stats": {"kl": v}}}} for v in (0.1, 0.3)]
     _, axes = drawn(make_run([1, 2], info=stats), key="kl")
@@ -164,9 +168,11 @@ def on_disk(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("name", ["curves.png", "there/curves.svg", "curves.pdf"])
 def test_a_picture_is_written_and_nothing_global_changes(on_disk, name):
-    matplotlib = pytest.importorskip("matplotlib")
+    import matplotlib
+
     before = dict(matplotlib.rcParams)
     path = curves.plot("runs", "runs/a", to=name)
     assert path == Path(name) and path.stat().st_size > 1000
@@ -175,6 +181,7 @@ def test_a_picture_is_written_and_nothing_global_changes(on_disk, name):
     assert done.exit_code == 0 and done.output == f"curves: {name}\n"
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -185,13 +192,12 @@ def test_a_picture_is_written_and_nothing_global_changes(on_disk, name):
     ],
 )
 def test_bad_input_is_one_clear_message(on_disk, arguments, message):
-    pytest.importorskip("matplotlib")
     done = CliRunner().invoke(app, ["plot", *arguments])
     assert done.exit_code == 2 and message in done.stderr
 
 
+@pytest.mark.extras
 def test_no_run_is_an_error(on_disk):
-    pytest.importorskip("matplotlib")
     with pytest.raises(RunError, match="Give at least one run"):
         curves.plot()
 

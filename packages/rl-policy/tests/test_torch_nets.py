@@ -60,7 +60,8 @@ def test_both_engines_start_from_the_same_seeded_weights():
 
 def test_convolution_pads_as_tensorflow_does():
     """A 3-wide image, kernel 2, stride 2, "same": one column of zeros at the right and bottom."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     from rl_policy.torch import Conv
 
     conv = Conv((3, 3, 1), 1, 2, 2, pad=True)

@@ -40,7 +40,7 @@ def check_keys(stop: Mapping[str, float], result: Mapping[str, Any], evaluates: 
         result: the run's first result.
         evaluates: later results hold figures of an evaluation.
     """
-    known = [*_numbers(result), *LATER]
+    known = list(dict.fromkeys([*_numbers(result), *LATER]))
     if evaluates:
         known += [f"evaluation/{key}" for key in (*LATER, "episode_len_mean")]
     for key in stop:

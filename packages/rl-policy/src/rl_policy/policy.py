@@ -203,9 +203,7 @@ class Policy:
         """Improve the weights; see `rl_sample.protocols.Learner`."""
         raise NotImplementedError(f"{type(self).__name__} does not implement learn_on_batch()")
 
-    def gradients(
-        self, batch: SampleBatch, *, step: int | None = None
-    ) -> tuple[Arrays, Learned]:
+    def gradients(self, batch: SampleBatch, *, step: int | None = None) -> tuple[Arrays, Learned]:
         """Gradients of the loss by weight name, nothing applied."""
         raise NotImplementedError(f"{type(self).__name__} does not implement gradients()")
 

@@ -146,9 +146,7 @@ class TorchPolicy(Policy):
             meter.add(self.definition.extra_learn_fetches_fn(self))
         return meter.learned(cur_lr=self.coeffs["lr"])
 
-    def gradients(
-        self, batch: SampleBatch, *, step: int | None = None
-    ) -> tuple[Arrays, Learned]:
+    def gradients(self, batch: SampleBatch, *, step: int | None = None) -> tuple[Arrays, Learned]:
         """Gradients of the loss of one whole batch by weight name, not clipped, not applied."""
         self._advance(step)
         loaded, valid = self._load(batch)

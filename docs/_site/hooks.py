@@ -6,19 +6,15 @@ import ast
 import logging
 import posixpath
 import re
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import docs_tables  # beside this file: mkdocs looks for imports of hooks there
+from mkdocs.structure.files import File
+from mkdocs.utils import get_relative_url
 
-from mkdocs.structure.files import File  # noqa: E402
-from mkdocs.utils import get_relative_url  # noqa: E402
-
-from tools import docs_tables  # noqa: E402
-
+ROOT = Path(__file__).resolve().parents[2]
 SHOWN = (
     "README.md",
     "CONTRIBUTING.md",
