@@ -118,7 +118,8 @@ def docs(session: nox.Session) -> None:
     if "serve" in session.posargs:
         env.run("mkdocs", "serve")
     else:
-        env.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", WORK / "site")
+        command = ("mkdocs", "build", "--strict", "--quiet", "--site-dir", WORK / "site")
+        env.run(*command, NO_MKDOCS_2_WARNING="1")
 
 
 @nox.session

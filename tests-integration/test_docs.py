@@ -3,8 +3,8 @@
 A page's blocks run in order, in a directory and a namespace of the page's own:
 
 - Python runs here; with `title="name.py"` it is a file, which later blocks import or run.
-- `sh` runs in a shell that stops at the first failure, with `rl` on its path. Lines that install
-  something or start nox are not run, but what they name must exist.
+- `sh` is `rl …`, `python …`, or installs something or starts nox; the latter two are not run, but
+  what they name must exist. So it is with the indented blocks of READMEs.
 - JSON, YAML and TOML must parse; with a title they are files as well.
 - `text` is no code. With `title="output"` its lines are among those that the page has printed
   ("…" stands for anything). A block that cannot run here is `text` and the page says so beside it.
@@ -14,13 +14,17 @@ from __future__ import annotations
 
 import ast
 import json
-import os
+import logging
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -39,6 +43,7 @@ PAGES = sorted(
         *ROOT.glob("docs/**/*.md"),
     ]
 )
+PACKAGES = ("rl_sample", "rl_policy", "rl_workers", "rl_algos")
 LANGUAGES = {"python", "sh", "json", "yaml", "toml", "text"}
 STARTS_RAY = {"scaling.md", "tune.md"}
 
@@ -101,6 +106,8 @@ def test_its_blocks_run(page, tmp_path, monkeypatch, capsys):
                 Path(block.title).write_text(block.code, encoding="utf-8")
             run(block, where, namespace)
     finally:
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
         for name in set(sys.modules) - modules:
             file = getattr(sys.modules[name], "__file__", None) or ""
             if file.startswith(str(tmp_path)):
@@ -123,11 +130,15 @@ def run(block: Block, where: str, namespace: dict[str, object]) -> None:
         if block.title is None:
             exec(code, namespace)
     elif block.language in ("sh", ""):
-        commands = [line for line in block.code.splitlines() if not names_only(line, where)]
-        if block.language == "sh" and any(line.strip() for line in commands):
-            shell("\n".join(commands), where)
-        else:
-            shell("\n".join(line for line in commands if line.startswith("rl ")), where)
+        for words in commands(block.code):
+            if words[0] in ("pip", "nox"):
+                check_names(words, where)
+            elif words[0] == "rl":
+                rl(words[1:], where)
+            else:  # an indented block may be a picture
+                assert block.language == "" or words[0] == "python", f"{where}: {words}"
+                if block.language == "sh":
+                    subprocess.run([sys.executable, "-W", "error", *words[1:]], check=True)
     elif block.language == "json":
         json.loads(block.code)
     elif block.language == "yaml":
@@ -138,34 +149,36 @@ def run(block: Block, where: str, namespace: dict[str, object]) -> None:
         assert block.language == "text", f"{where}: {block.language!r} is not in {LANGUAGES}"
 
 
-def shell(script: str, where: str) -> None:
-    """Run commands one after the other; the first that fails fails the page."""
-    if not script.strip():
-        return
-    tools = Path.cwd() / ".bin"
-    tools.mkdir(exist_ok=True)
-    # 1 is an answer of rl, not a failure: a goal that was not reached, a red flag.
-    answers = "code=$?; test $code -ne 1 || exit 0; exit $code"
-    for name, end in {"rl": f'-m rl_algos.cli "$@"\n{answers}', "python": '"$@"'}.items():
-        (tools / name).write_text(f"#!/bin/sh\n{sys.executable} {end}\n")
-        (tools / name).chmod(0o755)
-    path = os.pathsep.join([str(tools), os.environ["PATH"]])
-    done = subprocess.run(
-        ["sh", "-e", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env={**os.environ, "PATH": path, "PYTHONWARNINGS": "error", "COLUMNS": "120"},
-    )
-    told = f"{where}\n{script}\n{done.stdout}\n{done.stderr}"
-    assert done.returncode == 0, told
-    assert "Traceback" not in done.stderr, told
+def commands(script: str) -> Iterator[list[str]]:
+    """The words of each command, as a shell makes them when it comes to it."""
+    for line in script.replace("\\\n", " ").splitlines():
+        for command in line.split(" && "):
+            if words := shlex.split(command, comments=True):
+                yield [name for word in words for name in expanded(word)]
 
 
-def names_only(line: str, where: str) -> bool:
-    """Whether a line is one whose names are checked and that is not run: pip and nox."""
-    words = shlex.split(line.partition("  #")[0]) if re.match(r"(pip|nox)\b", line) else []
-    if "nox" in words and "-s" in words:
+def expanded(word: str) -> list[str]:
+    return sorted(glob(word)) or [word] if "*" in word else [word]
+
+
+def rl(arguments: list[str], where: str) -> None:
+    """Run `rl` in this process, which is spared dozens of imports of PyTorch.
+
+    Exit code 1 is an answer, not a failure: a goal that was not reached, a red flag.
+    """
+    before = {name: vars(logging.getLogger(name)).copy() for name in PACKAGES}
+    try:
+        with patch.object(sys, "argv", ["rl", *arguments]), pytest.raises(SystemExit) as ended:
+            runpy.run_module("rl_algos.cli", run_name="__main__")
+    finally:
+        for name, state in before.items():
+            vars(logging.getLogger(name)).update(state)
+    assert ended.value.code in (None, 0, 1), f"{where}: rl {shlex.join(arguments)}"
+
+
+def check_names(words: list[str], where: str) -> None:
+    """What is installed and which session is run must exist; neither happens here."""
+    if "-s" in words:
         session = words[words.index("-s") + 1].partition("(")[0]
         defined = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8")).body
         known = {node.name for node in defined if isinstance(node, ast.FunctionDef)}
@@ -173,12 +186,10 @@ def names_only(line: str, where: str) -> bool:
     for word in words:
         if wanted := re.fullmatch(r"(rl-[a-z]+)(?:\[([a-z,]+)\])?", word):
             file = ROOT / "packages" / wanted[1] / "pyproject.toml"
-            extras = tomllib.loads(file.read_text(encoding="utf-8"))["project"].get(
-                "optional-dependencies", {}
-            )
+            project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+            extras = project.get("optional-dependencies", {})
             for extra in filter(None, (wanted[2] or "").split(",")):
                 assert extra in extras, f"{where}: {wanted[1]} has no extra {extra!r}"
-    return bool(words)
 
 
 def test_every_public_name_is_in_the_reference():

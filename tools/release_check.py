@@ -15,6 +15,8 @@ from packaging.utils import canonicalize_name
 from tools.workspace import Package, wheel_metadata
 
 MOST_PUBLIC_NAMES = 25
+DISTRIBUTIONS = {"yaml": "pyyaml"}
+"""Modules whose distribution has another name."""
 
 
 def wheel_problems(package: Package, wheel: Path, ours: set[str]) -> list[str]:
@@ -76,7 +78,8 @@ def undeclared_imports(package: Package, wheel: Path, requirements: list[Require
             if name.endswith(".py"):
                 for module in imported_modules(ast.parse(archive.read(name))):
                     top = module.split(".")[0]
-                    if top not in known and canonicalize_name(top) not in declared:
+                    distribution = canonicalize_name(DISTRIBUTIONS.get(top, top))
+                    if top not in known and distribution not in declared:
                         problems.add(f"{name} imports {top}, which the package does not declare")
     return sorted(problems)
 

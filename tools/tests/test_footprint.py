@@ -58,6 +58,11 @@ def test_a_row_that_no_longer_holds(measured: Footprint, problem: str) -> None:
     assert problem in found
 
 
+def test_a_few_milliseconds_of_import_are_no_change() -> None:
+    lazy = Footprint(0.2, 1.9, 0.05)
+    assert readme_problems("rl-algos", Footprint(0.2, 1.9, 0.2), lazy) == []
+
+
 def test_a_row_that_is_missing() -> None:
     (found,) = readme_problems("rl-sample", SMALL, None)
     assert "no row" in found
