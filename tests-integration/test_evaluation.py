@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pytest
+from clusters import local_cluster
 
 from rl_algos import PPO, evaluate
 from rl_workers import Callbacks, WorkerError
@@ -30,20 +27,8 @@ KEYS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_cluster():
-    """Ray on four CPUs; its processes find this file."""
-    import ray
-
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(dir="/tmp") as directory,
-    ):
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        ray.init(
-            address="local", num_cpus=4, include_dashboard=False, logging_level="ERROR",
-            log_to_driver=False, _temp_dir=directory,
-        )  # fmt: skip
+    with local_cluster(num_cpus=4):
         yield
-        ray.shutdown()
 
 
 class Length(Callbacks):

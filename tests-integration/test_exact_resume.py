@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clusters import local_cluster
 
 from rl_algos import PPO
 
@@ -94,20 +95,9 @@ def go_on_twice(path):
 
 @pytest.fixture(scope="module")
 def ray_address():
-    """One cluster for both processes; workers import toy environments from beside the tests."""
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
-        yield ray.get_runtime_context().gcs_address
-        ray.shutdown()
+    """One cluster for both processes."""
+    with local_cluster() as address:
+        yield address
 
 
 def runs(cases, tmp_path_factory, **environment):

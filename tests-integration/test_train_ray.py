@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from clusters import local_cluster
 from toy_envs import Corridor, LeavingAgents, own_policy
 
 from rl_algos import PPO
@@ -25,27 +26,9 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def ray_cluster(tmp_path_factory):
-    """One cluster for the module; workers import the toy environments from beside the tests."""
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": _pythonpath()}},
-    )
-    yield
-    ray.shutdown()
-
-
-def _pythonpath():
-    import os
-    from pathlib import Path
-
-    return os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+def ray_cluster():
+    with local_cluster():
+        yield
 
 
 def _imported(worker):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import pytest
 import ray
+from clusters import local_cluster
 from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
 from toy_envs import Corridor
@@ -35,21 +34,8 @@ LEARNER = "info/learner/default_policy/learner_stats"
 
 @pytest.fixture(autouse=True, scope="module")
 def ray_cluster():
-    """One cluster for the module; trials import the toy environments from beside the tests."""
-    folder = tempfile.mkdtemp(prefix="rl-")  # short: Ray puts Unix sockets into it
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": paths}},
-        _temp_dir=folder,
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    with local_cluster():
+        yield
 
 
 def run_config(tmp_path, **options):
