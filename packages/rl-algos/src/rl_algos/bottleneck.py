@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rl_algos.history import Run
+from rl_algos.progress import SAMPLING, stage_seconds
 
 STAGES = {
     "environment": "stepping the environments",
@@ -118,34 +119,20 @@ def usable_cores() -> int:
 
 def _seconds(row: Mapping[str, Any]) -> dict[str, float]:
     """One iteration's seconds by stage."""
-    timers = {
-        name[: -len("_time_ms")]: ms / 1000
-        for name, ms in row["timers"].items()
-        if name.endswith("_time_ms")
+    spent = stage_seconds(row)
+    rest = 0.0  # what a local sampler does that none of its own timers covers
+    if not row.get("num_healthy_workers", 0):
+        sampled = row["timers"].get("sample_time_ms", 0.0) / 1000
+        rest = sampled - sum(spent[stage] for stage in SAMPLING)
+    return {
+        "environment": spent["env"],
+        "inference": spent["inference"],
+        "bookkeeping": spent["write"] + spent["postprocess"] + rest,
+        "transport": spent["wait"],
+        "learning": spent["learn"],
+        "publishing": spent["update"],
+        "other": max(0.0, spent["evaluation"] + spent["other"] - rest),
     }
-    sampled, learned = timers.get("sample", 0.0), timers.get("learn", 0.0)
-    published = timers.get("update", 0.0)
-    inside = {
-        "environment": timers.get("env", 0.0),
-        "inference": timers.get("inference", 0.0),
-        "bookkeeping": timers.get("write", 0.0) + timers.get("postprocess", 0.0),
-    }
-    workers = row.get("num_healthy_workers", 0)
-    busy = sum(inside.values()) / max(1, workers)
-    # Workers that sample while the driver learns are busy for longer than it waits for them.
-    covered = min(sampled, busy)
-    scale = covered / sum(inside.values()) if busy > 0 else 0.0
-    rest = sampled - covered
-    spent = {
-        **{stage: seconds * scale for stage, seconds in inside.items()},
-        "transport": rest if workers else 0.0,
-        "learning": learned,
-        "publishing": published,
-    }
-    if not workers:
-        spent["bookkeeping"] += rest
-    wall = row.get("time_this_iter_s", 0.0)
-    return {**spent, "other": max(0.0, wall - sum(spent.values()))}
 
 
 def _for_environment(run: Run, cores: int) -> Advice:

@@ -121,7 +121,7 @@ def stage_seconds(result: Mapping[str, Any]) -> dict[str, float]:
     seconds = {stage: shrink * value for stage, value in inside.items()}
     seconds["wait"] = max(0.0, sampled - busy) if remote else 0.0
     seconds.update({stage: spent.get(stage, 0.0) for stage in DRIVING})
-    rest = max(0.0, result["time_this_iter_s"] - sum(seconds.values()))
+    rest = max(0.0, result.get("time_this_iter_s", 0.0) - sum(seconds.values()))
     evaluation = result.get("evaluation", {}).get("time_this_iter_s", 0.0)
     seconds["evaluation"] = min(rest, evaluation)  # less where it ran beside the training
     seconds["other"] = rest - seconds["evaluation"]
