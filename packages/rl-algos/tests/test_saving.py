@@ -9,7 +9,7 @@ import pytest
 from tiny_trainers import COUNTER, TINY, TINY_PPO, trained
 
 from rl_algos import CheckpointError, build_trainer, checkpoint
-from rl_algos.saving import scalar_figures
+from rl_algos.loggers.scalars import flatten
 
 
 def names(directory):
@@ -128,8 +128,8 @@ def test_figures_are_flat_finite_numbers():
         "a": 1, "b": np.float32(0.5), "c": float("nan"), "d": "x", "e": {"f": True, "g": [1]},
         "h": np.zeros(2), "i": None, "j": np.float64("inf"),
     }  # fmt: skip
-    assert scalar_figures(result) == {"a": 1, "b": 0.5, "e/f": True}
-    json.dumps(scalar_figures(result))
+    assert flatten(result) == {"a": 1, "b": 0.5, "e/f": True}
+    json.dumps(flatten(result))
 
 
 # ------------------------------------------------------------------------ what does not fit

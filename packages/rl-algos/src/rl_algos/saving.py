@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rl_algos import checkpoint
 from rl_algos.checkpoint import CheckpointError
+from rl_algos.loggers.scalars import flatten
 from rl_algos.stored import encode_config, read_state, write_state
 from rl_policy import ArtifactError, Policy, load_policy
 from rl_sample.files import new_directory
@@ -131,23 +131,12 @@ def _about(trainer: Trainer) -> dict[str, Any]:
         "iteration": trainer.iteration,
         "run": trainer.run_id,
         "saved_at": time.time(),
-        "result": scalar_figures(trainer.last_result or {}),
+        "result": flatten(trainer.last_result or {}),
     }
 
 
-def scalar_figures(result: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a result, those in nested dicts as `a/b`."""
-    figures: dict[str, float] = {}
-    for name, value in result.items():
-        if isinstance(value, Mapping):
-            figures |= scalar_figures(value, f"{prefix}{name}/")
-        elif hasattr(value, "__float__") and getattr(value, "ndim", 0) == 0 and isfinite(value):
-            figures[f"{prefix}{name}"] = value if isinstance(value, int) else float(value)
-    return figures
-
-
 def _nested(figures: Mapping[str, float]) -> dict[str, Any]:
-    """Undo `scalar_figures`."""
+    """Undo `flatten`."""
     result: dict[str, Any] = {}
     for name, value in figures.items():
         *parents, last = name.split("/")
@@ -170,7 +159,7 @@ def _state(trainer: Trainer) -> dict[str, Any]:
         "metrics": workers.metrics.state_dict(),
         "filter_deltas": dict(workers.filter_deltas),
         "plan": trainer.plan.state_dict(),
-        "result": scalar_figures(trainer.last_result or {}),
+        "result": flatten(trainer.last_result or {}),
     }
 
 
