@@ -71,21 +71,16 @@ def test_ppo_solves_cartpole_from_any_seed(seed):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    ("env", "target", "budget"), [("CartPole-v1", 475, 150_000), ("Acrobot-v1", -100, 500_000)]
+    ("algorithm", "env", "target", "budget"),
+    [
+        (PPO, "CartPole-v1", 475, 150_000),
+        (PPO, "Acrobot-v1", -100, 500_000),
+        (A2C, "CartPole-v1", 475, 250_000),
+        (A2C, "Acrobot-v1", -100, 500_000),
+    ],
 )
-def test_bare_defaults_solve(env, target, budget, seed):
-    with PPO({"env": env, "preset": None, "seed": seed}) as trainer:
-        steps_to(trainer, target, window=100, budget=budget)
-
-
-@pytest.mark.learns
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(
-    ("env", "target", "budget"), [("CartPole-v1", 475, 250_000), ("Acrobot-v1", -100, 500_000)]
-)
-def test_a2c_bare_defaults_solve(env, target, budget, seed):
-    with A2C({"env": env, "preset": None, "seed": seed}) as trainer:
+def test_bare_defaults_solve(algorithm, env, target, budget, seed):
+    with algorithm({"env": env, "preset": None, "seed": seed}) as trainer:
         steps_to(trainer, target, window=100, budget=budget)
 
 
