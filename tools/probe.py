@@ -17,10 +17,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "ray")
-ROUNDS = 12
-TIMED_IMPORT = (
-    "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
-)
+COUNTED_IMPORT = """
+import sys
+calls = 0
+def count(frame, event, argument):
+    global calls
+    calls += event in ("call", "c_call")
+sys.setprofile(count)
+import {}
+sys.setprofile(None)
+print(calls)
+"""
 
 
 def installed_with(name: str) -> set[str]:
@@ -45,24 +52,15 @@ def bytes_on_disk(name: str) -> int:
     return sum(path.stat().st_size for path in paths if path.exists())
 
 
-def import_seconds(modules: list[str]) -> dict[str, float]:
-    """The least CPU time that importing each module took, in fresh processes taken in turns.
-
-    CPU time and the least of many, because other work on the machine must not count.
-    """
-    best = dict.fromkeys(modules, float("inf"))
-    for _ in range(ROUNDS):
-        for module in modules:
-            command = [sys.executable, "-I", "-c", TIMED_IMPORT.format(module)]
-            seconds = float(subprocess.run(command, check=True, capture_output=True).stdout)
-            best[module] = min(best[module], seconds)
-    return best
+def import_calls(module: str) -> int:
+    """Function calls, Python's and C's, that a first import makes in a fresh process."""
+    command = [sys.executable, "-I", "-c", COUNTED_IMPORT.format(module)]
+    return int(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
 def look_at(name: str) -> dict[str, Any]:
     """What `release_check` wants to know of an installed package."""
     module = name.replace("-", "_")
-    seconds = import_seconds([module, "numpy"])
     root = importlib.import_module(module)
     frameworks = [framework for framework in FRAMEWORKS if framework in sys.modules]
     public = getattr(root, "__all__", None)
@@ -72,8 +70,8 @@ def look_at(name: str) -> dict[str, Any]:
         "unresolved": [item for item in public or () if not hasattr(root, item)],
         "version": getattr(root, "__version__", None),
         "installed_version": version(name),
-        "seconds": seconds[module],
-        "numpy_seconds": seconds["numpy"],
+        "import_calls": import_calls(module),
+        "numpy_import_calls": import_calls("numpy"),
         "bytes": sum(map(bytes_on_disk, installed_with(name) - {"numpy"})),
         "own_bytes": bytes_on_disk(name),
     }
