@@ -26,7 +26,7 @@ nox.options.default_venv_backend = "none"  # tools/environments.py makes and reu
 REPORTS = WORK / "reports"
 TRAINING = "rl-algos[torch]"
 """What training needs."""
-EVERYTHING = "rl-algos[torch,plot,tune,video,wandb,mlflow]"
+EVERYTHING = "rl-algos[torch,tensorflow-cpu,plot,tune,video,wandb,mlflow]"
 """The variant that brings all packages and extras; others than `unit` share its environment."""
 BENCHMARKS = (
     *("learning", "time_to_solve", "sampling", "training_rate", "ray_cost", "startup"),

@@ -48,7 +48,7 @@ def table(footprints: dict[str, Footprint]) -> str:
         for name, it in footprints.items()
     ]
     head = [
-        "| bare wheel | itself | with what it requires, beyond NumPy | calls made by import ÷ NumPy's |",
+        "| bare wheel | itself | with what it requires, beyond NumPy | import's calls ÷ NumPy's |",
         "|---|---|---|---|",
     ]
     return "\n".join([BEGIN, *head, *rows, END])

@@ -6,6 +6,7 @@ The lock keeps hashes for every platform and Python; pip wants one line per vers
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Any
 
 from tools.workspace import CONSTRAINTS, ROOT, load_toml
@@ -30,11 +31,17 @@ def constraint(package: dict[str, Any]) -> str:
 
 def constraints(lock: dict[str, Any]) -> str:
     """The text of constraints.txt: third-party packages, those of this repository left out."""
-    lines = [
-        constraint(package)
+    third_party = [
+        package
         for package in lock["package"]
         if package.get("source", {}).get("type") != "directory"
         and not package["name"].startswith(UNPINNED)
+    ]
+    versions = Counter(package["name"] for package in third_party)
+    lines = [
+        # a constraint on what is not installed does no harm: only a choice needs its markers
+        constraint(package if versions[package["name"]] > 1 else {**package, "markers": ""})
+        for package in third_party
     ]
     return HEADER + "\n".join(lines) + "\n"
 

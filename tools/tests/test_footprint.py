@@ -69,5 +69,10 @@ def test_a_row_that_is_missing() -> None:
 
 
 def test_measured_numbers_are_rounded_as_they_are_shown() -> None:
-    seen = {"own_bytes": 204_999, "bytes": 1_949_999, "import_calls": 110, "numpy_import_calls": 100}
+    seen = {
+        "own_bytes": 204_999,
+        "bytes": 1_949_999,
+        "import_calls": 110,
+        "numpy_import_calls": 100,
+    }
     assert Footprint.of(seen) == Footprint(0.2, 1.9, 1.1)

@@ -36,3 +36,16 @@ def test_our_own_packages_and_gpu_builds_are_left_out() -> None:
         ]
     }
     assert constraints(lock) == HEADER + "numpy==2.4.6\n"
+
+
+def test_only_a_choice_of_versions_keeps_its_markers() -> None:
+    old, new = 'python_version == "3.10"', 'python_version > "3.10"'
+    lock = {
+        "package": [
+            locked("keras", "3.12.4", markers=old),
+            locked("keras", "3.15.1", markers=new),
+            locked("grpcio", markers='platform_machine == "x86_64"'),
+        ]
+    }
+    lines = [f"keras==3.12.4 ; {old}", f"keras==3.15.1 ; {new}", "grpcio==1.0"]
+    assert constraints(lock) == HEADER + "\n".join(lines) + "\n"
