@@ -79,7 +79,9 @@ def unit(session: nox.Session, variant: str) -> None:
         return
     env = unit_environment(session, variant)
     package = packages()[variant.partition("[")[0]]
-    selection = " and ".join(f"({part})" for part in (unit_variants()[variant], "not learns") if part)
+    selection = " and ".join(
+        f"({part})" for part in (unit_variants()[variant], "not learns") if part
+    )
     with tempfile.TemporaryDirectory(prefix=f"{package.name}-") as away:
         for name in ("tests", "examples", "README.md"):
             source = package.directory / name

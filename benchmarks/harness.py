@@ -25,7 +25,7 @@ from report import RESULTS, write_tables
 
 HERE = Path(__file__).parent
 PACKAGES = ("rl-sample", "rl-policy", "rl-workers", "rl-algos", "stable-baselines3", "ray")
-LIBRARIES = ("torch", "numpy", "gymnasium")
+LIBRARIES = ("torch", "tensorflow-cpu", "tensorflow", "keras", "numpy", "gymnasium")
 
 
 # ------------------------------------------------------------------ in the contender's process
@@ -137,16 +137,17 @@ def start(
     """Start `{name: script}`, pinned to one core but for `all_cores`.
 
     A script's prefix says whose Python runs it: `sb3_`, `rllib_`, else ours. Peers whose Python is
-    not given are left out.
+    not given are left out. Words behind a script's name are options of it alone.
     """
     peers = {"sb3": args.sb3_python, "rllib": args.rllib_python}
     running = {}
-    for name, script in scripts.items():
+    for name, command in scripts.items():
+        script, *words = command.split()
         side = script.split("_")[0]
         python = peers.get(side, args.python)
         if python:
             core = None if name in all_cores else args.core
-            child = Contender(script, python, *options, core=core, ours=side not in peers)
+            child = Contender(script, python, *words, *options, core=core, ours=side not in peers)
             running[name] = stack.enter_context(child)
     return running
 

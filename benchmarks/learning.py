@@ -34,7 +34,30 @@ def runs(fresh: int) -> dict[str, list[dict]]:
         "PG on CartPole-v1, defaults": over_seeds(
             5, algorithm="PG", **{**cartpole, "target": 200.0}, **bare, max_steps=200_000
         ),
+        **{
+            f"PPO-{cell[4:].upper()} on {env}, {framework}": over_seeds(
+                5, **toy(env, target, max_steps), framework=framework, **{cell: True}
+            )
+            for framework in ("torch", "tf")
+            for cell in ("use_lstm", "use_gru")
+            for env, target, max_steps in MEMORY
+        },
+        **{
+            f"PPO on NestedRepeat, {framework}": over_seeds(
+                5, **toy("NestedRepeat", 18.0, 40_000), framework=framework
+            )
+            for framework in ("torch", "tf")
+        },
     }
+
+
+MEMORY = [("RepeatAfterMe", 50.0, 100_000), ("StatelessCartPole", 150.0, 200_000)]
+
+
+def toy(env: str, target: float, max_steps: int) -> dict[str, Any]:
+    """An environment of `learning_envs`, with the settings that stand beside it."""
+    bare = {"window": 50, "preset": None, "target": target, "max_steps": max_steps}
+    return {**bare, "env": f"learning_envs:{env}", "settings": env}
 
 
 def over_seeds(count: int, **request: Any) -> list[dict]:

@@ -8,8 +8,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 ORDER = [
-    *("learning", "time_to_solve", "sampling", "training_rate"),
-    *("ray_cost", "startup", "logging_cost", "checkpoint"),
+    *("learning", "time_to_solve", "sampling", "training_rate", "frameworks", "acting_latency"),
+    *("padding", "memory", "ray_cost", "startup", "logging_cost", "checkpoint"),
 ]
 
 

@@ -6,6 +6,7 @@ Bars have a margin: benchmarks/results tells what many seeds reach.
 from __future__ import annotations
 
 import gymnasium as gym
+import learning_envs
 import numpy as np
 import pytest
 
@@ -82,6 +83,62 @@ def test_ppo_solves_cartpole_from_any_seed(seed):
 def test_bare_defaults_solve(algorithm, env, target, budget, seed):
     with algorithm({"env": env, "preset": None, "seed": seed}) as trainer:
         steps_to(trainer, target, window=100, budget=budget)
+
+
+def learn(name, target, budget, **keys):
+    """PPO with the settings that stand beside the environment."""
+    env, settings = getattr(learning_envs, name), learning_envs.SETTINGS[name]
+    with PPO({"env": env, "preset": None, **settings, **keys}) as trainer:
+        steps_to(trainer, target, window=50, budget=budget)
+
+
+def test_ppo_lstm_remembers_what_it_was_shown():
+    learn("RepeatAfterMe", 50, budget=40_000, use_lstm=True, seed=0)
+
+
+def test_ppo_learns_nested_spaces():
+    learn("NestedRepeat", 15, budget=30_000, seed=0)
+
+
+@pytest.mark.parametrize("where", ["obs", "infos"])
+def test_no_illegal_action_is_ever_taken(where, monkeypatch):
+    monkeypatch.setattr(learning_envs.IllegalEnds, "illegal", 0)
+    keys = {"env_config": {"where": where}, "num_envs_per_worker": 8, "lr": 3e-3, "seed": 0}
+    with PPO({"env": learning_envs.IllegalEnds, **keys}) as trainer:
+        first = trainer.train()
+        steps_to(trainer, 16, window=100, budget=60_000)
+        evaluation = trainer.evaluate()["evaluation"]
+    assert first["episode_reward_mean"] < 12
+    assert evaluation["episode_reward_min"] >= 14
+    assert learning_envs.IllegalEnds.illegal == 0
+
+
+MEMORY = [("RepeatAfterMe", 50, 50_000), ("StatelessCartPole", 150, 100_000)]
+"""(environment, mean return asked, steps): half of what was set as the goal."""
+
+
+@pytest.mark.learns
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("cell", ["use_lstm", "use_gru"])
+@pytest.mark.parametrize(("name", "target", "budget"), MEMORY)
+def test_memory_is_learned_from_any_seed(name, target, budget, cell, seed):
+    learn(name, target, budget, **{cell: True, "seed": seed})
+
+
+@pytest.mark.tensorflow
+@pytest.mark.learns
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("name", "target", "budget"), MEMORY)
+def test_memory_is_learned_in_tensorflow(name, target, budget):
+    learn(name, target, budget, framework="tf", use_lstm=True, seed=0)
+
+
+@pytest.mark.learns
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(5))
+def test_nested_spaces_are_learned_from_any_seed(seed):
+    learn("NestedRepeat", 18, budget=40_000, seed=seed)
 
 
 @pytest.mark.learns

@@ -34,13 +34,14 @@ def ray_cluster():
 def _imported(worker):
     import sys
 
-    return sorted({"torch", "tensorflow"} & sys.modules.keys())
+    return sorted({"torch", "tensorflow", "keras"} & sys.modules.keys())
 
 
-def test_ppo_learns_with_two_workers_that_import_no_framework(tmp_path):
+@pytest.mark.parametrize("framework", ["torch", "tf"])
+def test_ppo_learns_with_two_workers_that_import_no_framework(tmp_path, framework):
     import ray
 
-    with PPO(SMALL) as trainer:
+    with PPO({**SMALL, "framework": framework}) as trainer:
         for _ in range(10):
             result = trainer.train()
         loaded = [w.apply.remote(_imported) for w in trainer.workers.remote_workers]
@@ -55,6 +56,19 @@ def test_ppo_learns_with_two_workers_that_import_no_framework(tmp_path):
         for name, array in local.get_policy().get_weights().items():
             np.testing.assert_array_equal(array, weights[name])
         assert local.train()["training_iteration"] == 11
+
+
+def test_a_keras_model_acts_in_workers_that_import_tensorflow_only():
+    import ray
+
+    model = {"custom_model": "toy_keras:Net", "custom_model_config": {"units": 8}}
+    with PPO({**SMALL, "framework": "tf", "model": model}) as trainer:
+        for _ in range(2):
+            result = trainer.train()
+        loaded = [w.apply.remote(_imported) for w in trainer.workers.remote_workers]
+        assert ray.get(loaded) == [["keras", "tensorflow"]] * 2
+    assert result["timesteps_total"] == 512
+    assert result["inference"]["default_policy"]["engine"] == "framework"
 
 
 def test_two_policies_on_two_workers():

@@ -1,6 +1,9 @@
 """One algorithm of ours on one seed: env steps and seconds until a mean return is reached."""
 
+import sys
 import time
+from importlib import import_module
+from pathlib import Path
 
 import gymnasium as gym
 import torch
@@ -9,12 +12,26 @@ from harness import serve
 from rl_algos import get_algorithm
 
 torch.set_num_threads(1)
+sys.path.append(str(Path(__file__).parents[2] / "tests-integration"))
 
 
 def learn(
-    env, seed, max_steps, target, window, algorithm="PPO", preset="auto", evaluation_episodes=0
+    env,
+    seed,
+    max_steps,
+    target,
+    window,
+    algorithm="PPO",
+    preset="auto",
+    evaluation_episodes=0,
+    settings=None,
+    **keys,
 ):
+    """`settings` names some of `learning_envs.SETTINGS`, over which `keys` of the config lie."""
     config = {"env": env, "preset": preset, "metrics_num_episodes_for_smoothing": window}
+    if settings is not None:
+        config |= import_module("learning_envs").SETTINGS[settings]
+    config |= keys
     with get_algorithm(algorithm)({**config, "seed": seed}) as trainer:
         start, steps, mean = time.perf_counter(), 0, float("-inf")
         while steps < max_steps and mean < target:

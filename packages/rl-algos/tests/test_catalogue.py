@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from tiny_trainers import Counting
 from typer.testing import CliRunner
 
-from rl_algos import catalogue
+from rl_algos import PPO, catalogue, frameworks
 from rl_algos.cli import app
 from rl_algos.definition import build_trainer
 from rl_algos.keys import ConfigError
@@ -29,12 +29,17 @@ def builds(definition, framework, observation_space, action_space, **config):
         return None
 
 
-@pytest.mark.torch
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_cell_is_true(algorithm):
+EACH = [
+    *(pytest.param(name, "torch", marks=pytest.mark.torch) for name in ALGORITHMS),
+    pytest.param("PPO", "tf", marks=pytest.mark.tensorflow),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "framework"), EACH)
+def test_every_cell_is_true(algorithm, framework):
     definition = get_algorithm(algorithm)
-    rows = [row for row in catalogue.table([algorithm]) if row["installed"]]
-    assert len(rows) >= len(catalogue.OBSERVATIONS) * len(catalogue.ACTIONS)
+    rows = [row for row in catalogue.table([algorithm]) if row["framework"] == framework]
+    assert len(rows) == len(catalogue.OBSERVATIONS) * len(catalogue.ACTIONS)
     for row in rows:
         observed = catalogue.OBSERVATIONS[row["observation_space"]]
         acted = catalogue.ACTIONS[row["action_space"]]
@@ -45,13 +50,12 @@ def test_every_cell_is_true(algorithm):
             assert (policy.dist_class.mask_size is not None) == row["action_mask"]
 
 
-@pytest.mark.torch
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_what_is_called_recurrent_learns_with_an_lstm(algorithm):
+@pytest.mark.parametrize(("algorithm", "framework"), EACH)
+def test_what_is_called_recurrent_learns_with_an_lstm(algorithm, framework):
     definition = get_algorithm(algorithm)
     assert catalogue.is_recurrent(definition)
     model = {"use_lstm": True, "lstm_cell_size": 4, "fcnet_hiddens": [4]}
-    policy = builds(definition, "torch", Box(-1, 1, (3,), np.float32), Discrete(2), model=model)
+    policy = builds(definition, framework, Box(-1, 1, (3,), np.float32), Discrete(2), model=model)
     learned = policy.learn_on_batch(random_fragment(policy))
     assert np.isfinite(learned.stats["total_loss"])
 
@@ -72,7 +76,7 @@ def test_a_policy_that_restricts_its_spaces_is_asked():
 def test_a_policy_of_plain_numpy_needs_no_framework():
     definition = build_trainer("Counting", default_policy=Counting)
     assert catalogue.frameworks(definition) == ["numpy"]
-    assert catalogue.is_installed("numpy")
+    assert frameworks.is_installed("numpy")
 
 
 def test_an_algorithm_without_a_policy_has_no_spaces():
@@ -81,17 +85,29 @@ def test_an_algorithm_without_a_policy_has_no_spaces():
 
 
 def test_a_framework_that_is_missing_is_shown_as_missing(monkeypatch):
-    monkeypatch.setattr(catalogue, "find_spec", lambda name: None)
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: None)
     rows = catalogue.table(["PPO"])
     assert not any(row["installed"] for row in rows) and any(row["supported"] for row in rows)
     shown = CliRunner().invoke(app, ["list", "PPO"]).output
-    assert "torch is not installed: pip install 'rl-algos[torch]'" in shown
+    assert "(✓) once torch is installed: pip install 'rl-algos[torch]'" in shown
+    assert "(✓) once tensorflow is installed: pip install 'rl-algos[tensorflow]'" in shown
+    assert catalogue.learns_with(PPO) == "framework: torch, tf, tf2 (not installed: torch, tf, tf2)"
 
 
-def row(observed, acted, supported):
-    facts = {"installed": True, "recurrent": False, "several_policies": True}
+def test_what_an_algorithm_learns_with_and_what_auto_means(monkeypatch):
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: name == "tensorflow" or None)
+    told = "framework: torch, tf, tf2 (not installed: torch); auto: tf"
+    assert catalogue.learns_with(PPO) == told
+    assert told in CliRunner().invoke(app, ["show", "PPO"]).output
+    numpy = build_trainer("Counting", default_policy=Counting)
+    assert catalogue.learns_with(numpy) == "framework: numpy"
+    assert "policies that you give" in catalogue.learns_with(build_trainer("Empty"))
+
+
+def row(observed, acted, supported, framework="torch"):
+    facts = {"installed": framework == "torch", "recurrent": False, "several_policies": True}
     cell = {"observation_space": observed, "action_space": acted, "supported": supported}
-    return {"algorithm": "X", "framework": "torch", "action_mask": False, **facts, **cell}
+    return {"algorithm": "X", "framework": framework, "action_mask": False, **facts, **cell}
 
 
 def test_grids_sum_up_the_rows():
@@ -106,7 +122,18 @@ def test_grids_sum_up_the_rows():
     marks = dict(zip(observations.head, observations.rows[0], strict=True))
     assert (marks["Box"], marks["image"], marks["Text"]) == ("✓", "some", "–")
     assert dict(zip(actions.head, actions.rows[0], strict=True))["Discrete"] == "✓"
-    assert more.rows == [("X (torch)", "✓", "–", "✓")]
+    assert observations.rows[0][0] == "X"
+    assert more.head == ("", "torch", "LSTM", "several policies")
+    assert more.rows == [("X", "✓", "–", "✓")]
+
+
+def test_frameworks_share_a_row_where_they_can_do_the_same():
+    same = [row("Box", "Discrete", True, name) for name in ("torch", "tf", "tf2")]
+    images = [row("image", "Discrete", name == "torch", name) for name in ("torch", "tf", "tf2")]
+    observations, _, more = catalogue.grids([*same, *images])
+    assert [r[0] for r in observations.rows] == ["X (torch)", "X (tf, tf2)"]
+    assert [r[observations.head.index("image")] for r in observations.rows] == ["✓", "–"]
+    assert more.head[1:4] == ("torch", "tf", "tf2") and more.rows[0][1:4] == ("✓", "(✓)", "(✓)")
 
 
 def test_the_command_prints_tables_that_fit_a_terminal():
@@ -121,7 +148,7 @@ def test_the_command_prints_tables_that_fit_a_terminal():
 def test_markdown_is_a_table_per_grid():
     text = CliRunner().invoke(app, ["list", "ppo", "--markdown"]).output
     assert text == catalogue.markdown(catalogue.table(["PPO"]))
-    assert text.count("| PPO (torch) |") == 3 and text.count("\n| --- |") == 3
+    assert text.count("| PPO |") == 3 and text.count("\n| --- |") == 3
 
 
 def test_an_unknown_algorithm_names_the_nearest():
@@ -132,7 +159,7 @@ def test_an_unknown_algorithm_names_the_nearest():
 def test_no_framework_is_imported():
     code = (
         "import sys; from rl_algos import catalogue; catalogue.table(); "
-        "print([m for m in ('torch', 'tensorflow', 'ray') if m in sys.modules])"
+        "print([m for m in ('torch', 'tensorflow', 'keras', 'ray') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -39,7 +39,7 @@ def test_training_says_what_it_does_and_where_it_saved(rl, tmp_path):
     lines = done.output.splitlines()
     assert lines[0] == "PPO on CartPole-v1: preset CartPole-v1; until timesteps_total 2,000"
     (path,) = (tmp_path / "here").glob("*/checkpoint_000002")
-    assert lines[1] == f"results: here/{path.parent.name} (seed 3)"
+    assert lines[1] == f"results: here/{path.parent.name} (seed 3, torch)"
     assert lines[2].startswith("iteration 1  steps 1,024  return ")
     assert lines[-1] == f"checkpoint: here/{path.parent.name}/checkpoint_000002"
     assert checkpoint.check(path)["algorithm"] == "PPO"

@@ -87,7 +87,7 @@ NUMBER = "expected a number greater than 0 \\(Step size of the optimiser"
         ({"grad_clip": -1}, "grad_clip = -1: expected a number greater than 0 or None"),
         ({"seed": "abc"}, "seed = 'abc': expected a whole number or None"),
         # choices
-        ({"framework": "jax"}, r"framework = 'jax': expected 'auto' or 'torch' \("),
+        ({"framework": "jax"}, r"framework = 'jax': expected 'auto', 'torch', 'tf' or 'tf2' \("),
         ({"framework": "pytorch"}, "did you mean 'torch'"),
         ({"log_level": "verbose"}, r"log_level = 'verbose': expected 'DEBUG', .* or None \("),
         ({"log_level": "info"}, "did you mean 'INFO'"),

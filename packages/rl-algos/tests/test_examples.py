@@ -30,6 +30,16 @@ def test_an_example_runs(name):
     assert done.stdout
 
 
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("framework", ["tf", "tf2"])
+def test_an_algorithm_of_your_own_runs_in_tensorflow(framework):
+    file = EXAMPLES / "your_own_algorithm.py"
+    command = [sys.executable, "-W", "error", str(file), "2", framework]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
 def test_ppo_without_a_trainer_is_short_and_needs_no_rl_algos():
     text = (EXAMPLES / "ppo_without_trainer.py").read_text()
     assert len(text.splitlines()) <= 40

@@ -8,11 +8,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
+from tiny_trainers import TF, TF2, TORCH
 
 from rl_algos import PPO, CheckpointError, ConfigError, PPOConfig, TrainerConfig, build_trainer
 from rl_algos.acting import act_for_agents
+from rl_algos.frameworks import limit_threads
 from rl_algos.presets import resolve_config
-from rl_algos.setup import PACKAGES, imported, limit_threads, make_policies
+from rl_algos.setup import PACKAGES, imported, make_policies
 from rl_policy import PolicySpec
 from rl_workers import MultiAgentEnv
 
@@ -114,8 +116,8 @@ def test_threads_are_limited_unless_they_are_to_be_left_alone():
 
     before = torch.get_num_threads()
     try:
-        limit_threads(2)
-        limit_threads(None)
+        limit_threads("torch", 2)
+        limit_threads("torch", None)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -134,10 +136,11 @@ def test_things_may_be_named_in_a_config():
 LSTM = {"use_lstm": True, "lstm_cell_size": 4, "max_seq_len": 8}
 
 
-@pytest.mark.torch
-def test_a_recurrent_policy_carries_its_state_from_action_to_action():
+@pytest.mark.parametrize("keys", [TORCH, TF])
+def test_a_recurrent_policy_carries_its_state_from_action_to_action(keys):
     more = {"lstm_use_prev_action": True, "lstm_use_prev_reward": True}
-    with PPO({**TINY, **LSTM, **more, "seed": 1}) as trainer:
+    with PPO({**TINY, **LSTM, **more, "seed": 1, **keys}) as trainer:
+        trainer.train()
         policy = trainer.get_policy()
         obs = np.float32([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]])
         state = policy.get_initial_state()
@@ -205,9 +208,35 @@ class Masked(gym.Env):
         return {"action_mask": mask, "x": np.zeros(2, np.float32)}
 
 
-@pytest.mark.torch
-def test_masks_hold_in_training_evaluation_and_for_users():
-    with PPO({**TINY, "env": Masked}) as trainer:
+class MaskedInInfos(Masked):
+    """The mask comes in the infos."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = self.observation_space["x"]
+
+    def reset(self, *, seed=None, options=None):
+        obs, _ = super().reset(seed=seed)
+        return obs["x"], {"action_mask": obs["action_mask"]}
+
+    def step(self, action):
+        obs, *rest, _ = super().step(action)
+        return obs["x"], *rest, {"action_mask": obs["action_mask"]}
+
+
+@pytest.mark.parametrize("keys", [TORCH, TF, TF2])
+def test_masks_in_infos_hold_in_training_and_evaluation(keys):
+    with PPO({**TINY, "env": MaskedInInfos, "evaluation_interval": 1, **keys}) as trainer:
+        for _ in range(2):
+            result = trainer.train()
+        assert result["episode_len_mean"] == result["evaluation"]["episode_len_mean"] == 5
+        stats = result["info"]["learner"]["default_policy"]["learner_stats"]
+        assert stats["entropy"] == pytest.approx(0, abs=1e-6)  # there was never a choice
+
+
+@pytest.mark.parametrize("keys", [TORCH, TF])
+def test_masks_hold_in_training_evaluation_and_for_users(keys):
+    with PPO({**TINY, "env": Masked, **keys}) as trainer:
         trainer.train()
         assert trainer.evaluate()["evaluation"]["episode_len_mean"] == 5
         env = Masked()
@@ -218,7 +247,7 @@ def test_masks_hold_in_training_evaluation_and_for_users():
         assert trainer.compute_actions(batch).tolist() == [0, 1, 2]  # a Dict space, no agents
         each = [{k: v[i] for k, v in batch.items()} for i in range(3)]
         assert trainer.compute_actions(dict(enumerate(each))) == {0: 0, 1: 1, 2: 2}
-    with PPO(TINY) as trainer:
+    with PPO({**TINY, **keys}) as trainer:
         obs = np.zeros((2, 4), np.float32)
         for mask in ([1, 0], [0, 1]):
             only = mask.index(1)

@@ -8,7 +8,7 @@ import textwrap
 import pytest
 from typer.testing import CliRunner
 
-from rl_algos import ConfigError, get_algorithm, resolve_config
+from rl_algos import ConfigError, frameworks, get_algorithm, resolve_config, rllib_config
 from rl_algos.cli import app
 from rl_algos.rllib_keys import IGNORED, MODEL_UNSUPPORTED, RENAMED, UNSUPPORTED
 from rl_algos.yaml_experiment import read_experiments
@@ -172,11 +172,53 @@ def test_cartpole(read):
     (found,) = read(CARTPOLE_PPO)
     assert (found.name, found.algorithm) == ("cartpole-ppo", "PPO")
     assert found.settings["stop"] == {"episode_reward_mean": 150, "timesteps_total": 100000}
-    assert found.notes == ("framework: tf is not supported; training with torch",)
     config = resolve_config("PPO", found.config).config
     assert (config["env"], config["num_workers"], config["lr"]) == ("CartPole-v0", 1, 0.0003)
     assert config["fcnet_hiddens"] == (32,)
     assert config["vf_share_layers"]
+
+
+def installed(monkeypatch, *names):
+    """Let only these frameworks be there."""
+    for module in (frameworks, rllib_config):
+        monkeypatch.setattr(module, "is_installed", lambda name: name in names)
+
+
+def one_config(read, **keys):
+    (found,) = read(json.dumps({"a": {"run": "PPO", "env": "CartPole-v1", "config": keys}}))
+    return resolve_config("PPO", found.config).config, found.notes
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "tracing"),
+    [
+        ({"framework": "tf"}, "tf", False),
+        ({"framework": "tf2", "eager_tracing": True}, "tf2", True),
+        ({"framework": "tfe"}, "tf2", False),
+        ({"framework": "tf", "eager_tracing": True}, "tf", False),
+        ({"eager_tracing": True}, "auto", False),
+        ({"use_pytorch": True}, "torch", False),
+        ({"use_pytorch": False}, "tf", False),
+    ],
+)
+def test_frameworks_are_ours(read, monkeypatch, keys, name, tracing):
+    installed(monkeypatch, "torch", "tf", "tf2")
+    config, notes = one_config(read, **keys)
+    assert (config["framework"], config["eager_tracing"], notes) == (name, tracing, ())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "note"),
+    [
+        ("tf", ("torch",), "framework: tf is not installed; training with torch"),
+        ("tfe", ("torch",), "framework: tfe is not installed; training with torch"),
+        ("torch", ("tf", "tf2"), "framework: torch is not installed; training with tf"),
+    ],
+)
+def test_a_file_trains_with_the_framework_that_is_there(read, monkeypatch, wanted, there, note):
+    installed(monkeypatch, *there)
+    config, notes = one_config(read, framework=wanted)
+    assert (config["framework"], notes) == ("auto", (note,))
 
 
 def test_pendulum_and_a_batch_of_whole_fragments(read):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from rl_algos import build_trainer
 from rl_policy import Policy
@@ -10,6 +11,17 @@ from rl_sample.protocols import Acted, Learned, Needs
 
 TINY = {"env": "CartPole-v1", "preset": None, "train_batch_size": 32}
 TINY_PPO = {**TINY, "sgd_minibatch_size": 16, "num_sgd_iter": 1}
+
+TORCH, TF, TF2, TRACED = (
+    pytest.param(keys, id=name, marks=getattr(pytest.mark, mark))
+    for name, mark, keys in (
+        ("torch", "torch", {"framework": "torch"}),
+        ("tf", "tensorflow", {"framework": "tf"}),
+        ("tf2", "tensorflow", {"framework": "tf2"}),
+        ("tf2 traced", "tensorflow", {"framework": "tf2", "eager_tracing": True}),
+    )
+)
+"""Config keys of each framework; what is traced takes seconds, and is the same code in both."""
 
 
 class Counting(Policy):

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
+from bare_policies import bare_policy
+from gymnasium.spaces import (
+    Box,
+    Dict,
+    Discrete,
+    MultiBinary,
+    MultiDiscrete,
+    OneOf,
+    Sequence,
+    Text,
+    Tuple,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 
 from rl_policy.action_dist import (
     ActionDist,
     find_action_dist,
+    gumbel_softmax,
     make_action_dist,
     register_action_dist,
 )
 from rl_policy.distributions import Bernoulli, Categorical, DiagGaussian, MultiCategorical
+from rl_policy.gamma_draws import GAMMA_NOISE
+from rl_sample import draw_noise, noise_keys
+
+TRACED = True
 
 LOW = np.finfo(np.float32).min
 NESTED = Dict(
@@ -70,7 +88,21 @@ def test_named_distributions():
         (Discrete(2), "MultiCategorical", "over a MultiDiscrete or integer Box"),
         (Discrete(2), "Bernoulli", "over a MultiBinary space"),
         (NESTED, "SquashedGaussian", "leave the name out"),
-        (Text(3), None, "the space at 'action.*' is a Text"),
+        (Box(-np.inf, 1, (2,)), "Beta", "over a Box of floats with finite bounds space"),
+        (Box(0, 4, (2,), np.int32), "Beta", "over a Box of floats with finite bounds space"),
+        (
+            Box(-1, 1, (3,)),
+            "Dirichlet",
+            r"a simplex, given as Box\(0, 1, \(n,\)\) with n of 2",
+        ),
+        (Box(0, 1, (1,)), "Dirichlet", "with n of 2 or more"),
+        (Box(0, 1, (2, 2)), "Dirichlet", r"the action space is Box\(0.0, 1.0, \(2, 2\)"),
+        (Discrete(3), "Dirichlet", "over a simplex"),
+        (MultiDiscrete([2, 2]), "GumbelSoftmax", "over a Discrete space"),
+        (Text(3), None, "the space at 'action.*' is a Text.*TransformAction"),
+        (Dict({"a": Sequence(Discrete(2))}), None, "at 'action./a' is a Sequence.*supported: Box"),
+        (OneOf([Discrete(2)]), None, "is a OneOf"),
+        (Box(0, np.inf, (1,), np.int64), None, "unbounded integers: .*give bounds"),
     ],
 )
 def test_misfits_are_refused(space, name, message):
@@ -78,10 +110,24 @@ def test_misfits_are_refused(space, name, message):
         make_action_dist(space, name)
 
 
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (Dict({}), "the Dict space at 'action.*' is empty"),
+        (Tuple([Discrete(2), Tuple([])]), "the Tuple space at 'action.*/1' is empty"),
+        (Box(-1, 1, (0,)), "holds no numbers"),
+        (Dict({"a/b": Discrete(2)}), "key 'a/b' of the Dict space"),
+    ],
+)
+def test_spaces_without_actions_or_names_for_them_are_refused(space, message):
+    with pytest.raises(ValueError, match=message):
+        make_action_dist(space)
+
+
 def test_unknown_name_gets_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'DiagGaussian'"):
         make_action_dist(Box(-1, 1, (2,)), "DiagGausian")
-    with pytest.raises(ValueError, match="known: Bernoulli, Categorical"):
+    with pytest.raises(ValueError, match="known: Bernoulli, Beta, Categorical"):
         find_action_dist("xyz")
 
 
@@ -110,7 +156,8 @@ def test_mask_lowers_illegal_logits(lib, dtype):
     array, plain = lib.array, lib.plain
     dist = make_action_dist(Discrete(3))
     logits = np.float32([[1, 2, 3], [4, 5, 6]])
-    masked = dist.mask(array(logits), array(np.array([[1, 0, 1], [1, 1, 1]], dtype)))
+    mask = array(np.array([[1, 0, 1], [1, 1, 1]], dtype))
+    masked = lib.run(dist.mask, array(logits), mask)
     assert_array_equal(plain(masked), [[1, LOW, 3], [4, 5, 6]])
     assert plain(masked).dtype == np.float32
 
@@ -123,20 +170,45 @@ def test_mask_of_a_composite_covers_its_choices_only(lib):
     mask = np.array([[1, 0, 1, 0, 1, 1, 1, 1, 0]], np.int8)
     expected = inputs.copy()
     expected[0, [5, 7, 12]] = LOW
-    assert_array_equal(plain(dist.mask(array(inputs), array(mask))), expected)
+    assert_array_equal(plain(lib.run(dist.mask, array(inputs), array(mask))), expected)
 
 
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (Discrete(3), r"has 3 entries per row, got shape \(1, 2\)"),
+        (Discrete(3), r"has 3 entries per row, got shape \((1|None), 2\)"),
         (Box(-1, 1, (2,)), "has no entries per row"),
     ],
 )
-def test_mask_of_the_wrong_size_is_refused(space, message):
+def test_mask_of_the_wrong_size_is_refused(lib, space, message):
     dist = make_action_dist(space)
+    inputs = lib.array(np.zeros((1, dist.input_size), np.float32))
     with pytest.raises(ValueError, match=message):
-        dist.mask(np.zeros((1, dist.input_size), np.float32), np.ones((1, 2)))
+        lib.run(dist.mask, inputs, lib.array(np.ones((1, 2))))
+
+
+@pytest.mark.parametrize(
+    ("space", "mask", "message"),
+    [
+        (Discrete(3), [[1, 0, 0], [0, 0, 0]], r"row 1 allows no action \(all 3 entries are 0\)"),
+        (MultiDiscrete([2, 3]), [[1, 0, 0, 0, 0]], r"row 0 .* \(entries 2 to 4 are 0\); an env"),
+        (NESTED, [[1, 1, 1, 0, 0, 1, 1, 0, 0]], r"row 0 .* \(entries 3 to 4 are 0\)"),
+        (Discrete(3), [[1, 1]], r"has 3 entries per row, got shape \(1, 2\)"),
+        (Discrete(3), [1, 1, 1], r"has 3 entries per row, got shape \(3,\)"),
+    ],
+)
+def test_masks_that_leave_nothing_to_choose_are_refused(space, mask, message):
+    with pytest.raises(ValueError, match=message):
+        make_action_dist(space).checked_mask(np.array(mask))
+
+
+def test_bits_may_all_be_masked_and_are_0_then():
+    dist = make_action_dist(MultiBinary(2))
+    legal = dist.checked_mask(np.int8([[0, 0]]))
+    masked = dist.mask(np.float32([[3, 4]]), legal)
+    assert_array_equal(dist(masked).sample(np.float32([[2**-24, 0.5]])), [[0, 0]])
+    nested = make_action_dist(NESTED).checked_mask(np.int8([[1, 0, 0, 1, 0, 0, 1, 0, 0]]))
+    assert nested.dtype == bool
 
 
 def test_composite_is_its_parts_side_by_side(lib):
@@ -188,3 +260,62 @@ def test_composite_keeps_the_order_of_the_space_not_of_the_alphabet():
     best = dist(np.float32([[0, 9, 0, 0, 9]])).deterministic_sample()
     assert {key: value.tolist() for key, value in best.items()} == {"z": [1], "a": [2]}
     assert list(dist.raw_space.spaces) == ["z", "a"]
+
+
+# Actions as environments take them
+
+
+def test_beta_actions_stay_inside_the_bounds():
+    space = Box(np.float32([0, -5]), np.float32([10, -4]))
+    policy = bare_policy(Box(-1, 1, (4,)), space, model={"custom_action_dist": "Beta"})
+    assert policy.needs.noise["action"] == ("normal", (2, 2 * GAMMA_NOISE))
+    actions, _, _ = policy.compute_actions(np.zeros((500, 4), np.float32), explore=True)
+    assert all(space.contains(action) for action in actions)
+    assert actions[:, 0].min() < 2
+    assert actions[:, 0].max() > 8
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_shares_reach_the_environment_as_they_are(dtype, normalize):
+    space = Box(0, 1, (3,), dtype)
+    policy = bare_policy(
+        Box(-1, 1, (4,)),
+        space,
+        model={"custom_action_dist": "Dirichlet"},
+        normalize_actions=normalize,
+    )
+    rows = np.zeros((200, 4), np.float32)
+    drawn = draw_noise(policy.needs.noise, noise_keys(0, 0, np.arange(200)), np.zeros(200), 1)
+    drawn = {name: array[:, 0] for name, array in drawn.items()}
+    acted = policy.act({"obs": rows}, (), drawn, explore=True, step=0)
+    assert acted.env_actions.dtype == dtype
+    assert_array_equal(acted.env_actions, acted.actions)
+    assert_allclose(acted.env_actions.sum(axis=-1), 1, atol=3e-7)
+    assert all(space.contains(action) for action in acted.env_actions)
+    back = policy.dist_class.to_raw(acted.env_actions)
+    assert back.dtype == np.float32
+    assert_array_equal(back, acted.actions)
+
+
+def test_relaxed_one_hots_are_stored_and_their_choice_is_played():
+    space = Discrete(3, start=4)
+    policy = bare_policy(Box(-1, 1, (4,)), space, model={"custom_action_dist": "GumbelSoftmax"})
+    rows, drawn = np.zeros((300, 4), np.float32), np.random.default_rng(0).random((300, 3))
+    noise = {"action": drawn.astype(np.float32)}
+    acted = policy.act({"obs": rows}, (), noise, explore=True, step=0)
+    assert acted.actions.shape == (300, 3)
+    assert policy.dist_class.raw_space.contains(acted.actions[0])
+    assert_array_equal(acted.env_actions, acted.actions.argmax(axis=-1) + 4)
+    assert set(acted.env_actions.tolist()) == {4, 5, 6}
+    assert acted.env_actions.dtype == space.dtype
+    assert_array_equal(policy.dist_class.to_raw(np.array([4, 6])), [[1, 0, 0], [0, 0, 1]])
+
+
+def test_a_temperature_is_given_by_a_factory_and_is_above_0():
+    cold = make_action_dist(Discrete(3), partial(gumbel_softmax, temperature=0.1))
+    warm = make_action_dist(Discrete(3), "GumbelSoftmax")
+    logits, noise = np.float32([[0, 1, 2]]), np.float32([[0.2, 0.5, 0.4]])
+    assert cold(logits).sample(noise).max() > 0.99 > warm(logits).sample(noise).max()
+    with pytest.raises(ValueError, match="temperature of GumbelSoftmax is 0; it has to be above 0"):
+        gumbel_softmax(Discrete(3), temperature=0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ from bare_policies import bare_policy
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from numpy.testing import assert_allclose, assert_array_equal
 
+from rl_policy.action_dist import make_action_dist
+from rl_policy.config import resolve_config
 from rl_policy.hooks import ActingHooks, xp_only
+from rl_policy.spec import catalogue_spec
 from rl_policy.testing import check_policy, initial_state, random_inputs
 from rl_sample import draw_noise, noise_keys
 from rl_sample.protocols import Snapshot
@@ -108,6 +112,13 @@ def test_a_row_without_legal_action_is_named():
         act(policy, inputs)
 
 
+def test_a_mask_for_actions_without_choices_is_refused():
+    policy = bare_policy(VECTOR, Box(-1.0, 1.0, (2,)))
+    inputs = random_inputs(policy, 2, 0) | {"action_mask": np.ones((2, 2), bool)}
+    with pytest.raises(ValueError, match="mask was given, but DiagGaussian .* no choices"):
+        act(policy, inputs)
+
+
 def test_filter_constants_come_with_the_snapshot():
     arrays = {"filter/mean": np.float32([1, 1, 1, 1]), "filter/inv_std": np.float32([2, 2, 2, 2])}
     plain = bare_policy(VECTOR, TWO)
@@ -159,13 +170,19 @@ def test_the_engine_says_why():
     assert (spec.engine, spec.engine_reason) == ("numpy", "catalogue model on a CPU")
     with pytest.raises(ValueError, match="unknown inference 'nunpy'; did you mean 'numpy'"):
         bare_policy(VECTOR, TWO, inference="nunpy")
-    with pytest.raises(ValueError, match="impossible: convolutional nets have no NumPy forward"):
-        bare_policy(Box(0, 255, (10, 10, 1), np.uint8), TWO, inference="numpy")
+    assert bare_policy(Box(0, 255, (10, 10, 1), np.uint8), TWO).actor_spec().engine == "numpy"
     with pytest.raises(ValueError, match="free_log_std=True needs a Gaussian.*'Categorical'"):
         bare_policy(VECTOR, TWO, model={"free_log_std": True})
     hooks = ActingHooks(extra_action_out_fn=lambda *args: {})
     with pytest.raises(ValueError, match="extra_action_out_fn is not marked @xp_only"):
         bare_policy(VECTOR, TWO, inference="numpy", hooks=hooks)
+
+
+def test_a_distribution_that_reads_the_model_needs_the_framework():
+    dist = replace(make_action_dist(TWO), reads_model=True)
+    spec = catalogue_spec(VECTOR, TWO, resolve_config({}, {}), dist=dist)
+    reason = "the action distribution Categorical reads the model"
+    assert (spec.engine, spec.engine_reason) == ("framework", reason)
 
 
 @xp_only

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rl_policy import DEFAULT_POLICY_CONFIG
-from rl_policy.config import resolve_config, resolve_framework
+from rl_policy.config import package_of, resolve_config, resolve_framework
 from rl_policy.schedules import coefficient_schedules, piecewise_linear
 
 
@@ -50,5 +50,25 @@ def test_frameworks_are_found_by_name(monkeypatch):
     for name in ("auto", "torch"):
         with pytest.raises(ImportError, match=r"pip install 'rl-policy\[torch\]'"):
             resolve_framework(name)
-    monkeypatch.setattr("rl_policy.config.find_spec", lambda name: object())
-    assert resolve_framework("auto") == "torch"
+    with pytest.raises(
+        ImportError, match=r"torch or tensorflow is not .*'rl-policy\[tensorflow\]'"
+    ):
+        resolve_framework("auto")
+    with pytest.raises(ImportError, match="and tensorflow is not installed"):
+        resolve_framework("tf2")
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "found"),
+    [
+        ({"torch", "tensorflow"}, "auto", "torch"),
+        ({"tensorflow"}, "auto", "tf"),
+        ({"torch", "tensorflow"}, "tf", "tf"),
+        ({"tensorflow"}, "tf2", "tf2"),
+        ({"tensorflow"}, "tfe", "tf2"),
+    ],
+)
+def test_frameworks_are_torch_graphs_and_eager(monkeypatch, there, name, found):
+    monkeypatch.setattr("rl_policy.config.find_spec", lambda name: name in there or None)
+    assert resolve_framework(name) == found
+    assert package_of(found) == ("torch" if found == "torch" else "tf")

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
+from rl_policy.bounded_dists import SquashedGaussian
 from rl_policy.distributions import (
     Bernoulli,
     Categorical,
     Deterministic,
     DiagGaussian,
     MultiCategorical,
-    SquashedGaussian,
 )
 
 FIRST, LAST = np.float32(2**-24), np.float32(1 - 2**-24)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
-from rl_policy.distributions import LOG_STD_RANGE, DiagGaussian, SquashedGaussian
+from rl_policy.bounded_dists import LOG_STD_RANGE, SquashedGaussian
+from rl_policy.distributions import DiagGaussian
 
 
 def normals(count):

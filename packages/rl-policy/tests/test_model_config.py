@@ -10,7 +10,15 @@ def test_the_defaults_are_two_64x64_tanh_nets():
     config = ModelConfig()
     assert config.fcnet_hiddens == (64, 64)
     assert config.fcnet_activation == "tanh"
-    assert not config.vf_share_layers
+    assert config.separate_value
+
+
+def test_values_share_the_layers_of_recurrent_nets_unless_told_otherwise():
+    assert not ModelConfig(use_gru=True).separate_value
+    assert ModelConfig(use_lstm=True, vf_share_layers=False).separate_value
+    assert not ModelConfig(vf_share_layers=True).separate_value
+    assert [ModelConfig(**{key: True}).cell for key in ("use_lstm", "use_gru")] == ["lstm", "gru"]
+    assert ModelConfig().cell is None
 
 
 def test_mapping_and_back():
@@ -33,7 +41,10 @@ def test_mapping_and_back():
         ({"lstm_cell_size": 0}, "lstm_cell_size must be positive"),
         ({"conv_filters": [[16, 8]]}, r"list of \[channels, kernel, stride\].*got \[16, 8\]"),
         ({"conv_filters": [[16, [8, 4], 2]]}, "channels, kernel, stride"),
-        ({"use_lstm": True, "custom_model": "x"}, "get_initial_state"),
+        ({"use_lstm": True, "use_gru": True}, "use_lstm and use_gru exclude each other"),
+        ({"use_gru": True, "burn_in": -1}, "burn_in must be a whole number of rows.*got -1"),
+        ({"burn_in": 4}, "burn_in warms up a recurrent state.*set use_lstm or use_gru"),
+        ({"image_order": "CWH"}, "unknown image_order 'CWH'; did you mean 'CHW'"),
     ],
 )
 def test_wrong_values_are_named(given, message):

@@ -22,6 +22,7 @@ from rl_policy.spaces import (
     batch_obs,
     check_obs,
     encoded_shape,
+    find_images,
     identity,
     make_batcher,
     make_encoder,
@@ -64,8 +65,6 @@ SPACES = [
         (Box(-1, 1, ()), [0.5, 1.0], [[0.5], [1]]),
         (Box(0, 255, (2,), np.uint8), [[0, 255]], [[0, 255]]),
         (Box(-1, 1, (2, 2)), [[[1, 0], [0.5, 1]]], [[1, 0, 0.5, 1]]),
-        (Box(0, 255, (1, 2, 1), np.uint8), [[[[51], [255]]]], [[[[0.2], [1]]]]),
-        (Box(-1, 1, (1, 2, 1)), [[[[0.5], [1]]]], [[[[0.5], [1]]]]),
     ],
 )
 def test_codes_by_hand(lib, space, obs, code):
@@ -78,6 +77,7 @@ def test_codes_by_hand(lib, space, obs, code):
 
 
 def test_nested_spaces_are_joined_in_their_order(lib):
+    """The picture is no part of the vector."""
     array, plain = lib.array, lib.plain
     obs = {
         "where": array(np.float32([[0.5, -1]])),
@@ -85,13 +85,85 @@ def test_nested_spaces_are_joined_in_their_order(lib):
         "eye": array(np.uint8([[[[0], [51]], [[102], [255]]]])),
     }
     code = make_encoder(NESTED)(obs)
-    assert_allclose(plain(code), [[0.5, -1, 0, 0, 1, 0, 1, 0, 0.2, 0.4, 1]], rtol=1e-6)
-    assert encoded_shape(NESTED) == (11,)
+    assert_allclose(plain(code), [[0.5, -1, 0, 0, 1, 0, 1]], rtol=1e-6)
+    assert encoded_shape(NESTED) == (7,)
+    flat = make_encoder(NESTED, "flat")(obs)
+    assert_allclose(plain(flat), [[0.5, -1, 0, 0, 1, 0, 1, 0, 51, 102, 255]], rtol=1e-6)
+    assert encoded_shape(NESTED, "flat") == (11,)
 
 
-def test_float32_vectors_are_not_touched():
+def test_nothing_but_images_leaves_an_empty_vector(lib):
+    space = Tuple([Box(0, 255, (2, 2, 1), np.uint8), Box(0, 255, (3, 2, 1), np.uint8)])
+    obs = (lib.array(np.zeros((5, 2, 2, 1), np.uint8)), lib.array(np.zeros((5, 3, 2, 1), np.uint8)))
+    code = lib.plain(make_encoder(space)(obs))
+    assert (code.shape, code.dtype) == ((5, 0), np.float32)
+    assert encoded_shape(space) == (0,)
+
+
+def test_float32_vectors_and_images_are_not_touched():
     assert make_encoder(Box(-1, 1, (4,))) is identity
     assert make_encoder(Box(-1, 1, (4, 4, 3))) is identity
+    assert make_encoder(Box(0, 255, (84, 84), np.uint8)) is identity
+    assert make_encoder(Box(-1, 1, (4, 4, 3)), "flat") is not identity
+
+
+def test_a_mask_is_no_input_of_networks(lib):
+    space = Dict({"a": Box(-1, 1, (1,)), "action_mask": MultiBinary(2)})
+    obs = {"a": lib.array([[0.5]]), "action_mask": lib.array(np.int8([[1, 0]]))}
+    assert_allclose(lib.plain(make_encoder(space)(obs)), [[0.5]])
+    assert encoded_shape(space) == (1,)
+    assert encoded_shape(Dict({"action_mask": MultiBinary(2)})) == (2,)
+    assert encoded_shape(Dict({"a": Dict({"action_mask": MultiBinary(2)})})) == (2,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "seen"),
+    [
+        ((84, 84, 4), (0, 1, 2), (84, 84, 4)),
+        ((4, 84, 84), (1, 2, 0), (84, 84, 4)),
+        ((3, 60, 80), (1, 2, 0), (60, 80, 3)),
+        ((60, 80, 3), (0, 1, 2), (60, 80, 3)),
+        ((17, 19, 19), (1, 2, 0), (19, 19, 17)),
+        ((19, 19, 17), (0, 1, 2), (19, 19, 17)),
+        ((8, 8, 111), (0, 1, 2), (8, 8, 111)),
+        ((9, 10, 14), (0, 1, 2), (9, 10, 14)),
+        ((3, 3, 3), (0, 1, 2), (3, 3, 3)),
+        ((10, 12), (0, 1), (10, 12, 1)),
+        ((9, 12), None, None),
+        ((4, 96, 96, 3), (1, 2, 0, 3), (96, 96, 12)),
+        ((4, 3, 96, 96), (2, 3, 0, 1), (96, 96, 12)),
+        ((12,), None, None),
+    ],
+)
+def test_which_boxes_are_images_and_in_which_order(shape, axes, seen):
+    found = find_images(Box(0, 255, shape, np.uint8))
+    if axes is None:
+        assert found == ()
+        return
+    (image,) = found
+    assert (image.name, image.path) == ("obs", ())
+    assert (image.axes, image.shape) == (axes, seen)
+    assert image.scale == 1 / 255
+    assert find_images(Box(0, 255, shape, np.uint8), "flat") == ()
+
+
+def test_the_order_of_axes_may_be_given():
+    space = Box(0, 1, (9, 10, 14))
+    (last,), (first,) = find_images(space, "HWC"), find_images(space, "CHW")
+    assert (last.shape, first.shape) == ((9, 10, 14), (10, 14, 9))
+    assert (last.scale, first.scale) == (1.0, 1.0)
+
+
+def test_integers_without_sign_are_scaled_by_their_bound():
+    assert find_images(Box(0, 1, (10, 10, 4), np.uint8))[0].scale == 1.0
+    assert find_images(Box(0, 10, (7, 7, 3), np.uint8))[0].scale == 0.1
+    assert find_images(Box(0, 65535, (20, 20), np.uint16))[0].scale == 1 / 65535
+    assert find_images(Box(0, 1, (10, 10, 4), np.bool_))[0].scale == 1.0
+
+
+def test_images_are_found_in_nested_spaces():
+    (eye,) = find_images(NESTED)
+    assert (eye.name, eye.path, eye.shape) == ("obs/eye", ("eye",), (2, 2, 1))
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -108,9 +180,9 @@ def test_samples_of_every_space_pass_through(space):
             assert_allclose(row, pick(sample, leaf.path), rtol=1e-6)
     batched = nest(space, iter([columns[leaf.name] for leaf in leaves]))
     check_obs(space, batched, batch_size=5)
-    code = make_encoder(space)(batched)
+    code = make_encoder(space, "flat")(batched)
     assert array_namespace(code) is load_namespace("numpy")
-    assert (code.shape, code.dtype) == ((5, *encoded_shape(space)), np.float32)
+    assert (code.shape, code.dtype) == ((5, *encoded_shape(space, "flat")), np.float32)
 
 
 def test_columns_have_flat_names_and_no_float64():

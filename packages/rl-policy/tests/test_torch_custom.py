@@ -7,7 +7,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, Tuple
 from numpy.testing import assert_allclose, assert_array_equal
 
 from rl_policy import (
@@ -70,6 +70,83 @@ def test_models_see_nested_observations():
     space = Dict({"x": VECTOR, "n": Discrete(3)})
     model = {"custom_model": model_classes().ReadsDict}
     check_policy(lambda: Custom(space, TWO, {"seed": 0, "model": model}))
+
+
+def test_models_see_pictures_as_they_came():
+    space = Dict({"parts": Tuple([Box(0, 255, (5, 5, 3), np.uint8), Discrete(3)])})
+    make = build_torch_policy(
+        "P", loss_fn=lambda p, model, d, batch: model.from_batch(batch)[0].sum()
+    )
+    model = {"custom_model": model_classes().Pictures}
+    check_policy(lambda: make(space, TWO, {"seed": 0, "model": model}))
+
+
+@pytest.mark.parametrize("cell", ["use_lstm", "use_gru"])
+@pytest.mark.parametrize("name", ["Scaled", "Penalised"])
+def test_a_cell_follows_the_features_of_any_model(cell, name):
+    model = {
+        cell: True,
+        "custom_model": getattr(model_classes(), name),
+        "custom_model_config": {"scale": 2.0},
+        "lstm_cell_size": 5,
+        "lstm_use_prev_action": True,
+        "lstm_use_prev_reward": True,
+        "max_seq_len": 4,
+    }
+    policy = Custom(VECTOR, TWO, {"seed": 0, "model": model})
+    assert policy.model.base.scale == 2.0
+    assert policy.model.base.num_outputs == 5
+    shapes = {name: array.shape for name, array in policy.get_weights().items()}
+    kind = cell.removeprefix("use_")
+    assert shapes["base/logits/weight"] == (5, 8)
+    assert shapes[f"{kind}/kernel"][0] == 5 + 2 + 1
+    assert shapes["policy/out/w"] == (5, 2)
+    check_policy(lambda: Custom(VECTOR, TWO, {"seed": 0, "model": model}))
+    learned = policy.learn_on_batch(random_fragment(policy, rows=6))
+    assert_allclose(learned.rows["ratio"], 1.0, atol=1e-5)
+    assert (learned.stats.get("answer") == 42.0) == (name == "Penalised")
+
+
+def test_a_cell_gives_values_to_a_model_without():
+    model = {"custom_model": model_classes().NoValue, "use_gru": True}
+    policy = Custom(VECTOR, TWO, {"seed": 0, "model": model})
+    assert policy.values(
+        {"obs": np.ones((2, 3), np.float32)}, (np.zeros((2, 64), "f4"),)
+    ).shape == (2,)
+
+
+def test_one_memory_is_enough():
+    model = {"custom_model": model_classes().Counter, "use_lstm": True}
+    with pytest.raises(
+        ValueError, match="Counter has a recurrent state of its own.*use_lstm cannot"
+    ):
+        Custom(VECTOR, TWO, {"model": model})
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "message"),
+    [
+        (
+            "WrongOutputs",
+            {},
+            r"WrongOutputs.forward\(\) gave outputs of shape \[1, 1\], expected \[B, 2",
+        ),
+        ("WrongOutputs", {"use_gru": True}, r"shape \[1, 1\], expected \[B, 64\]"),
+        ("WrongValues", {}, r"value_function\(\) gave shape \[\d+, 1\].*values\[:, 0\]"),
+    ],
+)
+def test_outputs_of_another_shape_are_told(name, cell, message):
+    model = {"custom_model": getattr(model_classes(), name), **cell}
+    with pytest.raises(ValueError, match=message):
+        Custom(VECTOR, TWO, {"seed": 0, "model": model})
+
+
+def test_outputs_are_checked_in_learning_too():
+    policy = Custom(VECTOR, TWO, {"seed": 0, "model": {"custom_model": model_classes().Scaled}})
+    batch = random_fragment(policy)
+    policy.model.logits = import_module("torch").nn.Linear(8, 3)
+    with pytest.raises(ValueError, match=r"gave outputs of shape \[\d+, 3\], expected \[B, 2\]"):
+        policy.learn_on_batch(batch)
 
 
 def test_workers_need_no_registry():

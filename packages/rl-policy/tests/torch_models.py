@@ -77,3 +77,29 @@ class Penalised(Scaled):
 
     def metrics(self):
         return {"answer": 42.0}
+
+
+class WrongOutputs(Scaled):
+    def forward(self, input_dict, state, seq_lens):
+        return super().forward(input_dict, state, seq_lens)[0][:, :1], state
+
+
+class WrongValues(Scaled):
+    def value_function(self):
+        return self.values(self._features)
+
+
+class Pictures(TorchModel):
+    """Reads a nested observation as the environment gave it."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.logits = nn.Linear(75, self.num_outputs)
+
+    def forward(self, input_dict, state, seq_lens):
+        obs = input_dict["obs"]
+        assert obs["parts"][0].dtype == torch.uint8
+        assert obs["parts"][0].shape[1:] == (5, 5, 3)
+        assert obs["parts"][1].dtype == torch.int64
+        assert input_dict["obs_flat"].shape[1:] == (3,)
+        return self.logits(obs["parts"][0].flatten(1) / 255.0), state

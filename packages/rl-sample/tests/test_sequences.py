@@ -54,6 +54,59 @@ def test_every_row_lands_in_its_sequence(lengths: list[int], max_seq_len: int) -
     assert (grid[:, 0] * 10 == batch["state_in_0"]).all()
 
 
+def test_burn_in_by_hand() -> None:
+    batch = chop_into_sequences(pieces([5, 2]), 2, burn_in=1)
+    # rows 1 2 | 3 4 | 5 and 6 7: the second and third sequence borrow rows 2 and 4
+    assert batch["seq_lens"].tolist() == [2, 3, 2, 2]
+    assert batch["obs"][:, 0].tolist() == [1, 2, 2, 3, 4, 4, 5, 6, 7]
+    assert batch["valid"].tolist() == [True, True, False, True, True, False, True, True, True]
+    assert batch["state_in_0"].tolist() == [10, 20, 40, 60]
+    assert (batch.count, batch.max_seq_len, batch.segments) == (9, 3, None)
+    grid = batch.right_zero_pad()["obs"].reshape(4, 3)
+    assert grid.tolist() == [[1, 2, 0], [2, 3, 4], [4, 5, 0], [6, 7, 0]]
+    assert batch["valid"].reshape(4, 3).astype(int).tolist() == [
+        [1, 1, 0], [0, 1, 1], [0, 1, 0], [1, 1, 0],
+    ]  # fmt: skip
+
+
+def by_hand(lengths: list[int], max_seq_len: int, burn_in: int) -> list[list[tuple[int, bool]]]:
+    """Each padded sequence as (row number from 1 or 0 for padding, whether it counts)."""
+    sequences, row = [], 1
+    for length in lengths:
+        for start in range(row, row + length, max_seq_len):
+            stop = min(start + max_seq_len, row + length)
+            first = max(row, start - burn_in)
+            sequence = [(i, i >= start) for i in range(first, stop)]
+            sequences.append(sequence + [(0, False)] * (max_seq_len + burn_in - len(sequence)))
+        row += length
+    return sequences
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 5), st.integers(0, 12))
+def test_sequences_equal_those_of_a_loop_over_rows(
+    lengths: list[int], max_seq_len: int, burn_in: int
+) -> None:
+    whole = pieces(lengths)
+    whole["eps_id"] = np.repeat(np.arange(len(lengths)), lengths)
+    told_by_columns = SampleBatch(dict(whole.arrays))
+    for batch in (whole, told_by_columns):
+        batch = chop_into_sequences(batch, max_seq_len, burn_in).right_zero_pad()
+        expected = by_hand(lengths, max_seq_len, burn_in)
+        count, length = len(expected), max_seq_len + burn_in
+        rows = batch["obs"].reshape(count, length)
+        assert rows.tolist() == [[row for row, _ in sequence] for sequence in expected]
+        assert batch["state_in_0"].tolist() == [sequence[0][0] * 10 for sequence in expected]
+        if not burn_in:
+            assert "valid" not in batch
+            continue
+        counts = batch["valid"].reshape(count, length)
+        assert counts.tolist() == [[counts for _, counts in sequence] for sequence in expected]
+        # what counts is each row once and in order, so per-row results find their way back
+        assert rows[counts].tolist() == list(range(1, sum(lengths) + 1))
+        for of_sequence, real in zip(batch["eps_id"].reshape(count, length), rows, strict=True):
+            assert len(set(of_sequence[real > 0])) == 1
+
+
 def test_pieces_without_segments_are_told_by_columns() -> None:
     columns = {"eps_id": [1, 1, 1, 2], "unroll_id": [0, 1, 1, 1], "obs": [1, 2, 3, 4]}
     assert chop_into_sequences(SampleBatch(columns), 9)["seq_lens"].tolist() == [1, 2, 1]
@@ -132,3 +185,5 @@ def test_padding_errors() -> None:
         SampleBatch(t=[1, 2], seq_lens=[2], zero_padded=True).right_zero_pad(3)
     with pytest.raises(ValueError, match="max_seq_len is 0: a sequence has at least 1 row"):
         chop_into_sequences(pieces([2]), 0)
+    with pytest.raises(ValueError, match="burn_in is -1: it is a number of rows, 0 for none"):
+        chop_into_sequences(pieces([2]), 1, burn_in=-1)

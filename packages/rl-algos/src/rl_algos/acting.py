@@ -103,7 +103,8 @@ def is_of_agents(obs: Any, policies: Mapping[str, Any]) -> bool:
 
 def _raw(policy: Policy) -> Callable[[Any], Any]:
     """From an action as the environment took it to one as the policy reads it."""
-    return make_raw_map(policy.action_space, policy.config["normalize_actions"])
+    own = policy.dist_class.to_raw
+    return own or make_raw_map(policy.action_space, policy.config["normalize_actions"])
 
 
 def _states(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, get_args
 
@@ -12,12 +11,10 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
 from rl_algos.definition import TrainerDefinition
+from rl_algos.frameworks import is_installed
 from rl_algos.keys import ConfigError, key_index, locate
 from rl_algos.registry import ALGORITHMS, get_algorithm
 from rl_policy import PolicyDefinition, make_action_dist, make_encoder
-
-MODULES = {"torch": "torch", "tf": "tensorflow", "tf2": "tensorflow", "tfe": "tensorflow"}
-"""{framework: the module that must be there for it}."""
 
 _vector, _choice = Box(-1, 1, (3,), np.float32), Discrete(3)
 
@@ -46,7 +43,10 @@ ACTIONS: Mapping[str, Space[Any]] = {
 
 
 class Grid(NamedTuple):
-    """One of the tables that show the catalogue: its head, and a row per (algorithm, framework)."""
+    """One of the tables that show the catalogue: its head, and a row for each algorithm.
+
+    It has a row for each framework where they differ.
+    """
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -115,9 +115,16 @@ def frameworks(definition: TrainerDefinition) -> list[str]:
     return [name for name in get_args(kind) if name != "auto"]
 
 
-def is_installed(framework: str) -> bool:
-    """Whether what a framework needs is there; it is not imported."""
-    return framework not in MODULES or find_spec(MODULES[framework]) is not None
+def learns_with(definition: TrainerDefinition) -> str:
+    """`framework: torch, tf, tf2 (not installed: tf, tf2); auto: torch` of an algorithm."""
+    try:
+        names = frameworks(definition)
+    except ConfigError:
+        return "framework: that of the policies that you give it"
+    there = [name for name in names if is_installed(name)]
+    absent = ", ".join(name for name in names if name not in there)
+    auto = f"; auto: {there[0]}" if len(names) > 1 and there else ""
+    return f"framework: {', '.join(names)}{f' (not installed: {absent})' if absent else ''}{auto}"
 
 
 def obstacle(
@@ -162,21 +169,22 @@ def is_recurrent(definition: TrainerDefinition) -> bool:
 def grids(rows: Sequence[Mapping[str, Any]]) -> list[Grid]:
     """The rows of `table` as three small tables: observations, actions, and what else there is.
 
-    ✓ supported, m supported with action masks, – not supported. A space counts as supported if
-    it is together with every other that the algorithm supports at all.
+    ✓ supported, m supported with action masks, – not supported, (✓) supported by what is not
+    installed. A space counts as supported if it is together with every other that the algorithm
+    supports at all.
     """
+    known = list(dict.fromkeys(row["framework"] for row in rows))
     observations = Grid(("observations", *OBSERVATIONS), [])
     actions = Grid(("actions", *ACTIONS), [])
-    more = Grid(("", "installed", "LSTM", "several policies"), [])
-    for name, framework in dict.fromkeys((row["algorithm"], row["framework"]) for row in rows):
-        mine = [r for r in rows if (r["algorithm"], r["framework"]) == (name, framework)]
-        head = f"{name} ({framework})"
-        seen = [_mark(mine, "observation_space", kind) for kind in OBSERVATIONS]
-        done = [_mark(mine, "action_space", kind) for kind in ACTIONS]
-        facts = [mine[0][fact] for fact in ("installed", "recurrent", "several_policies")]
-        observations.rows.append((head, *seen))
-        actions.rows.append((head, *done))
-        more.rows.append((head, *("✓" if fact else "–" for fact in facts)))
+    more = Grid(("", *known, "LSTM", "several policies"), [])
+    for name in dict.fromkeys(row["algorithm"] for row in rows):
+        mine = [row for row in rows if row["algorithm"] == name]
+        observations.rows.extend(_per_framework(name, mine, "observation_space", OBSERVATIONS))
+        actions.rows.extend(_per_framework(name, mine, "action_space", ACTIONS))
+        there = {row["framework"]: "✓" if row["installed"] else "(✓)" for row in mine}
+        facts = [mine[0][fact] for fact in ("recurrent", "several_policies")]
+        marks = ["✓" if fact else "–" for fact in facts]
+        more.rows.append((name, *(there.get(framework, "–") for framework in known), *marks))
     return [observations, actions, more]
 
 
@@ -187,6 +195,19 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         lines = [grid.head, tuple("---" for _ in grid.head), *grid.rows]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _per_framework(
+    name: str, rows: Sequence[Mapping[str, Any]], axis: str, kinds: Iterable[str]
+) -> list[tuple[str, ...]]:
+    """An algorithm's marks along an axis, in one row unless its frameworks differ in them."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for framework in dict.fromkeys(row["framework"] for row in rows):
+        mine = [row for row in rows if row["framework"] == framework]
+        alike.setdefault(tuple(_mark(mine, axis, kind) for kind in kinds), []).append(framework)
+    if len(alike) == 1:
+        return [(name, *marks) for marks in alike]
+    return [(f"{name} ({', '.join(which)})", *marks) for marks, which in alike.items()]
 
 
 def _mark(rows: Sequence[Mapping[str, Any]], axis: str, kind: str) -> str:

@@ -90,6 +90,7 @@ class TrainerConfig(Section):
         check_callables(self)
         check_policies(self)
         check_evaluation(self)
+        check_framework(self)
         return self
 
     def __getitem__(self, key: str) -> Any:
@@ -150,7 +151,7 @@ def check_sizes(config: TrainerConfig) -> None:
             f"sgd_minibatch_size={minibatch} is larger than train_batch_size={batch}, of which it "
             f"is a part: set sgd_minibatch_size to at most {batch}"
         )
-    if minibatch is not None and config.model.use_lstm and minibatch < config.model.max_seq_len:
+    if minibatch is not None and config.model.cell and minibatch < config.model.max_seq_len:
         raise ConfigError(
             f"sgd_minibatch_size={minibatch} cannot hold one sequence of "
             f"max_seq_len={config.model.max_seq_len}: raise the first or lower the second"
@@ -221,6 +222,16 @@ def check_evaluation(config: TrainerConfig) -> None:
         raise ConfigError(
             "evaluation_parallel_to_training=True, but nothing is evaluated while training: set "
             "evaluation_interval, for example to 1"
+        )
+
+
+def check_framework(config: TrainerConfig) -> None:
+    """Raise ConfigError where tracing is asked of what is traced already, or never is."""
+    name = config.debugging.framework
+    if config.debugging.eager_tracing and name != "tf2":
+        raise ConfigError(
+            f"eager_tracing=True is about framework='tf2', not about framework={name!r}: set "
+            "framework='tf2', or leave eager_tracing out ('tf' is traced always, 'torch' never)"
         )
 
 

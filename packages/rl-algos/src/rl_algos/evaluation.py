@@ -244,7 +244,10 @@ def check_spaces(
 
 @contextmanager
 def untouched_generators() -> Iterator[None]:
-    """Give the process's global random generators back as they were: others draw from them, too."""
+    """Give the process's global random generators back as they were: others draw from them, too.
+
+    TensorFlow needs none of it: Keras takes the seeds of first weights from Python's generator.
+    """
     torch = sys.modules.get("torch")
     kept = random.getstate(), np.random.get_state()
     of_torch = None if torch is None else torch.get_rng_state()

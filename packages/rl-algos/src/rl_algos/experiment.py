@@ -144,8 +144,9 @@ def _run(
     resumed: Path | None = None,
 ) -> Outcome:
     """Write down what the run is, and run it."""
-    console.print(f"results: {directory} (seed {trainer.seed})", soft_wrap=True)
     params = describe_run(trainer)
+    about = ", ".join([f"seed {trainer.seed}", *params["frameworks"]])
+    console.print(f"results: {directory} ({about})", soft_wrap=True)
     log.info("%s", trainer.plan)
     log.debug("config %s", params["config"])
     try:

@@ -6,10 +6,11 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from rl_algos.config import TrainerConfig
 from rl_algos.definition import TrainerDefinition
+from rl_algos.frameworks import ALIASES, MODULES, is_installed
 from rl_algos.keys import flatten, key_index, section_names
 from rl_algos.presets import find_preset
 from rl_algos.rllib_keys import ANY, IGNORED, MODEL_UNSUPPORTED, RENAMED, UNSUPPORTED
@@ -45,6 +46,8 @@ class Translation:
         """
         kind = definition.config_class
         found = {**flatten(kind, self._renamed(kind, given)), **flatten(kind, above)}
+        if found.get("framework") not in ("tf2", "tfe") and "eager_tracing" not in above:
+            found.pop("eager_tracing", None)  # as RLlib does, which has it in many files
         fragment = found.get("rollout_fragment_length")
         if isinstance(fragment, int) and "num_envs_per_worker" not in found:
             found["num_envs_per_worker"] = 1
@@ -61,9 +64,9 @@ class Translation:
             if key == "model" and isinstance(value, Mapping):
                 found[key] = {k: v for k, v in value.items() if self._model(kind, k, v)}
             elif key == "framework":
-                found |= self._framework(kind, value)
+                found |= self._framework(value)
             elif key == "use_pytorch":
-                found |= self._framework(kind, "torch" if value else "tf")
+                found |= self._framework("torch" if value else "tf")
             elif key == "env" and isinstance(value, str):
                 found[key] = DOTTED.sub(r"\1:\2", value)
             elif key in ("num_gpus", "num_gpus_per_worker"):
@@ -125,13 +128,13 @@ class Translation:
         if harmless is not ANY and value != harmless and (value or harmless):
             self.problems.append(f"{key}: {json.dumps(value)} is not supported: {hint}")
 
-    def _framework(self, kind: type[TrainerConfig], value: Any) -> dict[str, Any]:
-        """The framework, if it is there; TensorFlow's files mean the same in PyTorch."""
-        section = kind.model_fields["debugging"].annotation
-        if value in ("tf", "tf2", "tfe") and value not in _choices(section, "framework"):
-            self.notes.append(f"framework: {value} is not supported; training with torch")
+    def _framework(self, name: Any) -> dict[str, Any]:
+        """The framework; the other one where only that is installed, for a file means the same."""
+        own, other = ALIASES.get(name, name), "tf" if name == "torch" else "torch"
+        if own in MODULES and not is_installed(own) and is_installed(other):
+            self.notes.append(f"framework: {name} is not installed; training with {other}")
             return {}
-        return {"framework": value}
+        return {"framework": name}
 
     def _grids(self, key: str, value: Any) -> bool:
         """Whether a value is a grid, or has one in it: a problem."""
@@ -145,7 +148,3 @@ class Translation:
             f'tune.run(PPOTrainer, config={{"{key}": tune.grid_search({value["grid_search"]})}})'
         )
         return True
-
-
-def _choices(section: Any, field: str) -> tuple[Any, ...]:
-    return get_args(section.model_fields[field].annotation)

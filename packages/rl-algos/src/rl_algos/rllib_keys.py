@@ -61,7 +61,7 @@ IGNORED = {
     *("always_attach_evaluation_results", "extra_python_environs_for_driver", "shuffle_sequences"),
     *("extra_python_environs_for_worker", "_fake_gpus", "_disable_preprocessor_api"),
     *("_disable_action_flattening", "_disable_execution_plan_api"),
-    *("_tf_policy_handles_more_than_one_loss", "eager_tracing", "enable_connectors"),
+    *("_tf_policy_handles_more_than_one_loss", "enable_connectors"),
 }
 """Keys that change how RLlib does something and not what is learned: passed over."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PositiveFloat,
@@ -16,6 +17,12 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from rl_algos.frameworks import ALIASES
+
+Framework = Annotated[
+    Literal["auto", "torch", "tf", "tf2"],
+    BeforeValidator(lambda name: ALIASES.get(name, name) if isinstance(name, str) else name),
+]
 Schedule = list[tuple[Annotated[int, Field(ge=0)], float]]
 """Points `[[env step, value], …]`, linear in between, constant outside."""
 
@@ -134,7 +141,7 @@ class ResourceSection(Section):
     """How much of the machine is used."""
 
     num_cpus_for_driver: PositiveInt | None = 1
-    """Threads of PyTorch in this process; more pay for large nets only; None leaves them alone."""
+    """Threads of the framework in this process; more pay for large nets; None: as it likes."""
     num_cpus_per_worker: Annotated[float, Field(ge=0)] = 1
     """CPUs that Ray reserves for each sampling worker."""
 
@@ -151,8 +158,10 @@ class ReportingSection(Section):
 class DebuggingSection(Section):
     """Reproducing and watching a run."""
 
-    framework: Literal["auto", "torch"] = "auto"
-    """What the policies learn with; `auto`: torch where it is installed."""
+    framework: Framework = "auto"
+    """`torch`, `tf` (TensorFlow, traced), `tf2` (eager); `auto`: the first that is installed."""
+    eager_tracing: bool = False
+    """With `tf2`: trace updates, which is many times faster, but a debugger cannot step in."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seeds weights, environments, action noise and minibatches; None draws one."""
     log_level: Literal["DEBUG", "INFO", "WARN", "ERROR"] | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from rl_algos.config import TrainerConfig, fragment_length
+from rl_algos.frameworks import limit_threads, resolved
 from rl_algos.keys import ConfigError
 from rl_policy import DEFAULT_POLICY_CONFIG, PolicyDefinition, PolicySpec
 from rl_sample.protocols import DEFAULT_POLICY_ID, Learner
@@ -38,7 +38,11 @@ def make_policies(config: TrainerConfig, default_policy: Any, seed: int) -> dict
         found = _spaces(policy_id, spec, spaces, imported(multi.policy_mapping_fn))
         keys = {**config.policy_keys(), "seed": _seed(seed, index)}
         make, keys = _accepting(spec.policy_class or default_policy, keys)
-        policies[policy_id] = make(*found, {**keys, **spec.config})
+        keys = {**keys, **spec.config}
+        if isinstance(make, PolicyDefinition):  # threads can be told before it computes only
+            name = resolved(make.framework or keys["framework"])
+            limit_threads(name, config.resources.num_cpus_for_driver)
+        policies[policy_id] = make(*found, keys)
     return policies
 
 
@@ -63,16 +67,6 @@ def make_workers(config: TrainerConfig, policies: Mapping[str, Learner], seed: i
         inference=workers.inference,
         sampler_class=imported(workers.sampler_class),
     )
-
-
-def limit_threads(count: int | None) -> None:
-    """Let the framework that is loaded compute with `count` threads, in the whole process.
-
-    Its default, one per core, makes updates of small nets several times slower on a busy machine.
-    """
-    torch = sys.modules.get("torch")
-    if torch is not None and count is not None:
-        torch.set_num_threads(count)
 
 
 def callbacks_of(value: Any) -> Any:

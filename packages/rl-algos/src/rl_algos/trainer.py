@@ -12,7 +12,7 @@ from rl_algos import acting
 from rl_algos.config import TrainerConfig
 from rl_algos.evaluation import Evaluation
 from rl_algos.saving import restore_trainer, save_trainer
-from rl_algos.setup import imported, limit_threads, make_policies, make_workers, set_log_level
+from rl_algos.setup import imported, make_policies, make_workers, set_log_level
 from rl_sample.protocols import DEFAULT_POLICY_ID
 from rl_workers import overridden
 from rl_workers.flow import NOT_READY, finite
@@ -48,7 +48,6 @@ class Trainer:
         self.seed = secrets.randbits(31) if given is None else given
         set_log_level(config.debugging.log_level)
         policies = make_policies(config, definition.default_policy, self.seed)
-        limit_threads(config.resources.num_cpus_for_driver)
         self.workers = make_workers(config, policies, self.seed)
         self._evaluation: Evaluation | None = None
         try:

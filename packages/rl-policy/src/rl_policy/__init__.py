@@ -1,4 +1,4 @@
-"""Policies, models and action distributions; acts with NumPy alone, learns with PyTorch.
+"""Policies that act with NumPy alone and learn with PyTorch or TensorFlow.
 
 No framework is imported until a policy is made that learns with it.
 """
@@ -10,13 +10,18 @@ from rl_policy.action_map import make_raw_map
 from rl_policy.actor import discounted, gae
 from rl_policy.artifact_files import ArtifactError
 from rl_policy.config import DEFAULT_POLICY_CONFIG
-from rl_policy.definition import PolicyDefinition, build_policy, build_torch_policy
+from rl_policy.definition import (
+    PolicyDefinition,
+    build_policy,
+    build_tf_policy,
+    build_torch_policy,
+)
 from rl_policy.hooks import whole_fragment, xp_only
 from rl_policy.model_config import ModelConfig, register_custom_model
 from rl_policy.policy import Policy, PolicySpec
 from rl_policy.saved import load_policy
 from rl_policy.space_json import space_from_json, space_to_json
-from rl_policy.spaces import batch_obs, check_obs, make_encoder, space_columns
+from rl_policy.spaces import check_obs, make_encoder, space_columns
 from rl_policy.xp import masked_mean
 
 __all__ = [
@@ -27,8 +32,8 @@ __all__ = [
     "PolicyDefinition",
     "PolicySpec",
     "__version__",
-    "batch_obs",
     "build_policy",
+    "build_tf_policy",
     "build_torch_policy",
     "check_obs",
     "discounted",

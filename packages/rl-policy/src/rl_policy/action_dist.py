@@ -3,145 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 
 from rl_policy.action_map import raw_action_space
+from rl_policy.bounded_dists import Beta, SquashedGaussian
+from rl_policy.dist_class import ActionDist, Composite, noise_name
 from rl_policy.distributions import (
-    ActionDistribution,
     Bernoulli,
     Categorical,
     Deterministic,
     DiagGaussian,
     MultiCategorical,
-    SquashedGaussian,
 )
-from rl_policy.space_tree import Path, leaf_spaces, nest, pick
-from rl_sample.protocols import Arrays, NoiseSpec
+from rl_policy.gamma_draws import GAMMA_NOISE
+from rl_policy.simplex_dists import Dirichlet, GumbelSoftmax
+from rl_policy.space_tree import leaf_spaces
+from rl_policy.spaces import identity
+from rl_sample.protocols import NoiseSpec
 
-Array: TypeAlias = Any
+__all__ = [
+    "ActionDist",
+    "ActionDistFactory",
+    "Composite",
+    "find_action_dist",
+    "gumbel_softmax",
+    "make_action_dist",
+    "register_action_dist",
+]
+
 ActionDistFactory: TypeAlias = "Callable[[Space[Any]], ActionDist]"
-
-
-@dataclass(frozen=True)
-class ActionDist:
-    """How actions of one space are distributed: the `dist_class` that losses are given.
-
-    `dist(inputs, model)` makes an `ActionDistribution`; `dist.make(inputs)` does so with one
-    Python frame less.
-    """
-
-    name: str
-    make: Callable[..., ActionDistribution]
-    input_size: int
-    """Numbers a network has to put out per row."""
-    noise: NoiseSpec
-    """What `sample` takes, per row: `{"action": (kind, shape)}`, composites `action/<path>`."""
-    raw_space: Space[Any]
-    """The space of raw actions, as stored and as `logp` takes them."""
-    mask_parts: tuple[tuple[int, int], ...] = ()
-    """(inputs, mask entries) of consecutive pieces of the inputs; 0 entries: not maskable."""
-
-    def __call__(self, inputs: Array, model: Any = None) -> ActionDistribution:
-        """Make the distribution for `inputs` [B, input_size]."""
-        return self.make(inputs, model)
-
-    @property
-    def mask_size(self) -> int | None:
-        """Entries of an action mask, one per choice (bit); None: no choice can be masked."""
-        return sum(entries for _, entries in self.mask_parts) or None
-
-    @property
-    def noise_name(self) -> str | None:
-        """`"action"` where `sample` takes that one array, None for composites and without noise."""
-        return "action" if "action" in self.noise else None
-
-    def select_noise(self, noise: Arrays) -> Any:
-        """Give what `sample` takes: one array, for composites all of them, or None."""
-        return noise["action"] if "action" in self.noise else (noise if self.noise else None)
-
-    def mask(self, inputs: Array, action_mask: Array) -> Array:
-        """Make choices impossible: those whose entry of `action_mask` [B, mask_size] is 0.
-
-        Raises:
-            ValueError: this distribution has nothing to mask, or the mask's size is wrong.
-        """
-        if action_mask.shape[-1] != self.mask_size:
-            raise ValueError(
-                f"an action mask for {self.name} over {self.raw_space} has "
-                f"{self.mask_size or 'no'} entries per row, got shape {tuple(action_mask.shape)}"
-            )
-        xp = ActionDistribution(inputs).xp
-        legal = xp.not_equal(action_mask, 0)
-        if len(self.mask_parts) > 1:
-            masks = iter(xp.split(legal, [m for _, m in self.mask_parts if m], axis=-1))
-            pieces = xp.split(inputs, [size for size, _ in self.mask_parts], axis=-1)
-            legal = xp.concat(
-                [
-                    next(masks) if entries else xp.astype(xp.ones_like(piece), "bool")
-                    for piece, (_, entries) in zip(pieces, self.mask_parts, strict=True)
-                ],
-                axis=-1,
-            )
-        return xp.where(legal, inputs, xp.float_min(inputs))
-
-
-class Composite(ActionDistribution):
-    """Independent distributions of the leaves of a Dict or Tuple space; their inputs side by side.
-
-    Actions are nested as the space; noise is a mapping from `action/<path>`.
-    """
-
-    def __init__(
-        self,
-        inputs: Array,
-        model: Any = None,
-        *,
-        space: Space[Any],
-        parts: Mapping[Path, ActionDist],
-    ) -> None:
-        """Give each leaf its share of `inputs`; `parts` are in the order of the space's leaves."""
-        super().__init__(inputs, model)
-        pieces = self.xp.split(inputs, [part.input_size for part in parts.values()], axis=-1)
-        self.space = space
-        self.parts = {
-            path: part.make(piece, model)
-            for (path, part), piece in zip(parts.items(), pieces, strict=True)
-        }
-
-    def sample(self, noise: Arrays) -> Any:
-        """Map the arrays `action/<path>` of `noise` to nested actions."""
-        return nest(
-            self.space, iter([d.sample(noise.get(_name(p))) for p, d in self.parts.items()])
-        )
-
-    def deterministic_sample(self) -> Any:
-        """Give each leaf's most likely action, nested."""
-        return nest(self.space, iter([d.deterministic_sample() for d in self.parts.values()]))
-
-    def logp(self, actions: Any) -> Array:
-        """Add up the leaves' log probabilities of nested `actions`."""
-        return _total([d.logp(pick(actions, path)) for path, d in self.parts.items()])
-
-    def sample_with_logp(self, noise: Arrays) -> tuple[Any, Array]:
-        """Give nested actions and their log probability, exact where the leaves' are."""
-        both = [d.sample_with_logp(noise.get(_name(p))) for p, d in self.parts.items()]
-        return nest(self.space, iter([a for a, _ in both])), _total([logp for _, logp in both])
-
-    def entropy(self) -> Array:
-        """Add up the leaves' entropies."""
-        return _total([d.entropy() for d in self.parts.values()])
-
-    def kl(self, other: Composite) -> Array:
-        """Add up the leaves' divergences."""
-        return _total([d.kl(other.parts[path]) for path, d in self.parts.items()])
 
 
 def make_action_dist(
@@ -216,7 +114,14 @@ def _default(space: Space[Any]) -> ActionDist:
 
 def _composite(space: Space[Any]) -> ActionDist:
     parts = {leaf.path: _default(leaf.space) for leaf in leaf_spaces(space, "action")}
-    noise = {_name(path): spec for path, part in parts.items() for spec in part.noise.values()}
+    noise = {noise_name(path): spec for path, part in parts.items() for spec in part.noise.values()}
+    choices: list[tuple[int, int]] = []
+    entries = 0
+    for part in parts.values():
+        size = part.mask_size or 0
+        own = ((0, size),) if part.choices is None and size else part.choices or ()
+        choices += [(entries + start, entries + stop) for start, stop in own]
+        entries += size
     return ActionDist(
         "Composite",
         partial(Composite, space=space, parts=parts),
@@ -224,6 +129,7 @@ def _composite(space: Space[Any]) -> ActionDist:
         noise,
         raw_action_space(space),
         tuple(pair for part in parts.values() for pair in part.mask_parts),
+        tuple(choices),
     )
 
 
@@ -243,9 +149,10 @@ def _multi_categorical(space: Space[Any]) -> ActionDist:
         raise _misfit("MultiCategorical", "MultiDiscrete or integer Box", space)
     nvec = tuple(int(n) for n in np.ravel(raw.nvec))
     make = partial(MultiCategorical, nvec=nvec, shape=raw.shape)
-    size = sum(nvec)
+    size, ends = sum(nvec), np.cumsum(nvec).tolist()
+    choices = tuple(pairwise((0, *ends)))
     noise: NoiseSpec = {"action": ("uniform", raw.shape)}
-    return ActionDist("MultiCategorical", make, size, noise, raw, ((size, size),))
+    return ActionDist("MultiCategorical", make, size, noise, raw, ((size, size),), choices)
 
 
 def _bernoulli(space: Space[Any]) -> ActionDist:
@@ -255,7 +162,7 @@ def _bernoulli(space: Space[Any]) -> ActionDist:
     size = math.prod(raw.shape)
     make = partial(Bernoulli, shape=raw.shape)
     noise: NoiseSpec = {"action": ("uniform", raw.shape)}
-    return ActionDist("Bernoulli", make, size, noise, raw, ((size, size),))
+    return ActionDist("Bernoulli", make, size, noise, raw, ((size, size),), choices=())
 
 
 def _gaussian(name: str, kind: Any, space: Space[Any], inputs: int = 2) -> ActionDist:
@@ -269,6 +176,75 @@ def _gaussian(name: str, kind: Any, space: Space[Any], inputs: int = 2) -> Actio
     return ActionDist(name, partial(kind, shape=raw.shape), size, noise, raw, ((size, 0),))
 
 
+def _beta(space: Space[Any]) -> ActionDist:
+    raw = raw_action_space(space)
+    if not isinstance(raw, Box) or not (isinstance(space, Box) and space.is_bounded("both")):
+        raise _misfit("Beta", "Box of floats with finite bounds", space)
+    noise: NoiseSpec = {"action": ("normal", (*raw.shape, 2 * GAMMA_NOISE))}
+    size = 2 * math.prod(raw.shape)
+    return ActionDist("Beta", partial(Beta, shape=raw.shape), size, noise, raw, ((size, 0),))
+
+
+def _dirichlet(space: Space[Any]) -> ActionDist:
+    raw = raw_action_space(space)
+    if not (isinstance(space, Box) and isinstance(raw, Box) and _is_simplex(space)):
+        raise _misfit("Dirichlet", "simplex, given as Box(0, 1, (n,)) with n of 2 or more,", space)
+    size = space.shape[0]
+    noise: NoiseSpec = {"action": ("normal", (size, GAMMA_NOISE))}
+    # The shares are the environment's: scaled like other bounded numbers they would add up to less.
+    to_env = identity if space.dtype == np.float32 else partial(np.asarray, dtype=space.dtype)
+    to_raw = partial(np.asarray, dtype=np.float32)
+    return ActionDist(
+        "Dirichlet", Dirichlet, size, noise, raw, ((size, 0),), to_env=to_env, to_raw=to_raw
+    )
+
+
+def _is_simplex(space: Box) -> bool:
+    """Whether shares that add up to 1 fit; Gymnasium has no space of its own for them."""
+    fits = bool((space.low == 0).all() and (space.high == 1).all())
+    return fits and len(space.shape) == 1 and space.shape[0] > 1
+
+
+def gumbel_softmax(space: Space[Any], temperature: float = 1.0) -> ActionDist:
+    """Describe relaxed one-hots of a Discrete space; the environment gets their largest entry.
+
+    Args:
+        space: Discrete.
+        temperature: above 0. For another than 1 register a factory, for example
+            `register_action_dist("Cold", partial(gumbel_softmax, temperature=0.5))`.
+
+    Raises:
+        TypeError: the space is not Discrete.
+        ValueError: the temperature is not above 0.
+    """
+    if not isinstance(space, Discrete):
+        raise _misfit("GumbelSoftmax", "Discrete", space)
+    if not temperature > 0:
+        raise ValueError(f"the temperature of GumbelSoftmax is {temperature}; it has to be above 0")
+    size, start = int(space.n), int(space.start)
+    return ActionDist(
+        "GumbelSoftmax",
+        partial(GumbelSoftmax, temperature=temperature),
+        size,
+        {"action": ("uniform", (size,))},
+        Box(0.0, 1.0, (size,), np.float32),
+        ((size, size),),
+        to_env=partial(_choice, start=start, dtype=space.dtype),
+        to_raw=partial(_relaxed, start=start, size=size),
+    )
+
+
+def _choice(relaxed: np.ndarray, *, start: int, dtype: Any) -> np.ndarray:
+    """Map relaxed one-hots [B, A] to choices [B]."""
+    return np.asarray(np.argmax(relaxed, axis=-1) + start, dtype=dtype)
+
+
+def _relaxed(choice: np.ndarray, *, start: int, size: int) -> np.ndarray:
+    """Map choices [B] to one-hots [B, A] float32."""
+    hot = np.asarray(choice)[..., None] - start == np.arange(size)
+    return np.asarray(hot, dtype=np.float32)
+
+
 def _misfit(name: str, wanted: str, space: Space[Any]) -> TypeError:
     return TypeError(
         f"{name} is a distribution over a {wanted} space, the action space is {space}; "
@@ -276,22 +252,14 @@ def _misfit(name: str, wanted: str, space: Space[Any]) -> TypeError:
     )
 
 
-def _name(path: Path) -> str:
-    return "/".join(["action", *map(str, path)])
-
-
-def _total(terms: Sequence[Array]) -> Array:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
-
-
 _REGISTERED: dict[str, ActionDistFactory] = {}
 _BUILT_IN: dict[str, ActionDistFactory] = {
     "Categorical": _categorical,
     "MultiCategorical": _multi_categorical,
     "Bernoulli": _bernoulli,
+    "Beta": _beta,
+    "Dirichlet": _dirichlet,
+    "GumbelSoftmax": gumbel_softmax,
     "DiagGaussian": partial(_gaussian, "DiagGaussian", DiagGaussian),
     "SquashedGaussian": partial(_gaussian, "SquashedGaussian", SquashedGaussian),
     "Deterministic": partial(_gaussian, "Deterministic", Deterministic, inputs=1),

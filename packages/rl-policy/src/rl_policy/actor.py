@@ -13,7 +13,7 @@ from rl_policy.action_map import make_action_map
 from rl_policy.filters import apply_filter, filter_delta
 from rl_policy.hooks import whole_fragment
 from rl_policy.layout import subtree
-from rl_policy.spaces import identity, make_encoder, space_columns
+from rl_policy.spaces import find_images, identity, make_encoder, space_columns
 from rl_policy.xp import numpy_xp
 from rl_sample import SampleBatch, add_advantages, flatten_nested, unflatten_nested
 from rl_sample.protocols import (
@@ -33,8 +33,8 @@ State = tuple[np.ndarray, ...]
 Others = Mapping[AgentID, tuple[PolicyID, SampleBatch]]
 PostprocessFn = Callable[[Any, SampleBatch, Any, Any], SampleBatch]
 
-_CHUNK = 4096
-"""Rows of one pass in `values`, so that encoded images of a whole fragment need not fit at once."""
+_CHUNK, _IMAGES = 4096, 256
+"""Rows of one pass in `values`, so that all images of a fragment need not be floats at once."""
 
 
 class Net(Protocol):
@@ -77,12 +77,14 @@ class NetActor:
         self.net = net
         self.model = net.model
         self.inputs = InputEncoder(spec)
-        self._hooks = spec.hooks if spec.hooks.any_acting else None
+        self._hooks = spec.hooks if spec.hooks.any_acting or spec.dist.reads_model else None
         self._can_mask = spec.dist.mask_size is not None
+        images = find_images(spec.observation_space, spec.model.image_order)
+        self._chunk = _IMAGES if images else _CHUNK
         self._mask_in_obs = "obs/action_mask" in space_columns("obs", spec.observation_space)
         self._make_dist: Callable[..., Any] = spec.dist.make
         self._noise_name = spec.dist.noise_name
-        self._to_env = make_action_map(
+        self._to_env = spec.dist.to_env or make_action_map(
             spec.action_space, self.config["normalize_actions"], self.config["clip_actions"]
         )
 
@@ -111,7 +113,12 @@ class NetActor:
             if mask is None and self._mask_in_obs:
                 mask = inputs["obs/action_mask"]
             if mask is not None:
-                dist_inputs = self.dist_class.mask(dist_inputs, checked_mask(mask))
+                dist_inputs = self.dist_class.mask(dist_inputs, self.dist_class.checked_mask(mask))
+        elif "action_mask" in inputs and not self._mask_in_obs:
+            raise ValueError(
+                f"an action mask was given, but {self.dist_class.name} over {self.action_space} "
+                "has no choices that could be masked: leave the mask (infos['action_mask']) out"
+            )
         dist = self._make_dist(dist_inputs)
         if not explore:
             actions = dist.deterministic_sample()
@@ -126,11 +133,11 @@ class NetActor:
     def values(self, inputs: Arrays, state: State) -> np.ndarray | None:
         """Value estimates [B] float32 of raw observations; None without a value output."""
         rows = len(next(iter(inputs.values())))
-        if rows <= _CHUNK:
+        if rows <= self._chunk:
             return self.net.values(self.inputs.encode(inputs), state)
         chunks = []
-        for start in range(0, rows, _CHUNK):
-            part = slice(start, start + _CHUNK)
+        for start in range(0, rows, self._chunk):
+            part = slice(start, start + self._chunk)
             columns = {name: column[part] for name, column in inputs.items()}
             values = self.values(columns, tuple(array[part] for array in state))
             if values is None:
@@ -174,7 +181,7 @@ class NetActor:
                     dist_inputs = net.native(out)
                 mask = action_mask(input_dict)
                 if self._can_mask and mask is not None:
-                    checked = net.native(checked_mask(mask))
+                    checked = net.native(self.dist_class.checked_mask(mask))
                     dist_inputs = self.dist_class.mask(dist_inputs, checked)
                 dist = make_dist(dist_inputs, model)
                 chosen = self.dist_class.select_noise(drawn) if explore else None
@@ -187,22 +194,32 @@ class NetActor:
 
 
 class InputEncoder:
-    """Raw columns to what networks read: `obs_flat`, encoded and filtered, and `prev_flat`."""
+    """Raw columns to what networks read: `obs_flat`, encoded and filtered, and `prev_flat`.
+
+    Images are left as they are: an observation that is one image is its own `obs_flat`, images
+    among others are read from the raw columns (`obs/eye`), and networks cast and scale them.
+    """
 
     def __init__(self, spec: NetActorSpec) -> None:
         """Without statistics (`set_filter`) a filter changes nothing."""
-        self._encode_obs = make_encoder(spec.observation_space)
-        self._encode_action = make_encoder(spec.dist.raw_space)
+        self._encode_obs = make_encoder(spec.observation_space, spec.model.image_order)
+        self._encode_action = make_encoder(spec.dist.raw_space, "flat")
         self._filters = spec.config["observation_filter"] != "NoFilter"
         self._filter: tuple[np.ndarray, np.ndarray] | None = None
         self._tiled = np.empty(0), np.empty(0)
         """The filter's [D] as [B, …] for the last B: NumPy broadcasts short rows slowly."""
         self._raw_is_flat = self._encode_obs is identity and not self._filters
-        reads = spec.needs.act if spec.model.use_lstm else {}
-        self._prev_action, self._prev_reward = "prev_actions" in reads, "prev_rewards" in reads
+        self.dist_class = spec.dist
+        model, recurrent = spec.model, spec.model.cell is not None
+        self._prev_action = recurrent and model.lstm_use_prev_action
+        self._prev_reward = recurrent and model.lstm_use_prev_reward
 
     def encode(self, inputs: Arrays) -> dict[str, Any]:
-        """`inputs` with `obs_flat` [B, …] float32 (and `prev_flat` [B, P]) added."""
+        """`inputs` with `obs_flat` (and `prev_flat` [B, P] float32) added.
+
+        `obs_flat` is [B, D] float32, D = 0 for nothing but images in a nested observation; of an
+        observation that is one image it is that image, raw.
+        """
         flat = inputs["obs"] if self._raw_is_flat else self.flat("obs", inputs)
         input_dict: dict[str, Any] = {**inputs, "obs_flat": flat}
         if self._prev_action or self._prev_reward:
@@ -210,7 +227,7 @@ class InputEncoder:
         return input_dict
 
     def flat(self, name: str, inputs: Arrays, *, filtered: bool = True) -> np.ndarray:
-        """The column `name` (`obs` or `new_obs`) encoded and filtered, [B, …] float32."""
+        """The column `name` (`obs` or `new_obs`) encoded and filtered, as `encode` says."""
         raw = inputs[name] if name in inputs else unflatten_nested(name, inputs)
         encode = self._encode_obs
         encoded: np.ndarray = raw if encode is identity else encode(raw)
@@ -238,8 +255,7 @@ class InputEncoder:
     def _prev(self, inputs: Arrays) -> np.ndarray:
         parts = []
         if self._prev_action:
-            action = self._encode_action(unflatten_nested("prev_actions", inputs))
-            parts.append(action.reshape(len(action), -1))
+            parts.append(self._encode_action(unflatten_nested("prev_actions", inputs)))
         if self._prev_reward:
             parts.append(np.asarray(inputs["prev_rewards"], np.float32).reshape(-1, 1))
         return np.concatenate(parts, axis=1)
@@ -344,19 +360,3 @@ def action_mask(columns: Mapping[str, Any]) -> Any | None:
     """The legal actions [B, mask size]: a column, or a key of Dict observations."""
     mask = columns.get("action_mask")
     return columns.get("obs/action_mask") if mask is None else mask
-
-
-def checked_mask(mask: np.ndarray) -> np.ndarray:
-    """`mask`, of which every row allows something.
-
-    Raises:
-        ValueError: a row is all zero; names it.
-    """
-    legal = np.asarray(mask).astype(bool, copy=False)
-    empty = np.flatnonzero(~legal.any(axis=1))
-    if empty.size:
-        raise ValueError(
-            f"the action mask of row {empty[0]} allows no action (all {legal.shape[1]} entries are "
-            "0); an environment must leave at least one action legal until the episode ends"
-        )
-    return legal

@@ -11,7 +11,9 @@ from rl_policy.model_config import did_you_mean
 
 DEFAULT_POLICY_CONFIG: Mapping[str, Any] = MappingProxyType(
     {
-        "framework": "auto",  # "torch"; "auto": the one that is installed
+        "framework": "auto",  # "torch", "tf" (TensorFlow as graphs), "tf2" (eager); "auto": what is
+        # installed, torch before tf
+        "eager_tracing": False,  # with "tf2": trace updates after all, as "tf" does
         "inference": "auto",  # "numpy" | "framework"; "auto": NumPy wherever it can
         "device": "cpu",  # where the learner's tensors live, as the framework spells it
         "seed": None,  # of the first weights and of everything the policy draws; None: from the OS
@@ -34,7 +36,9 @@ DEFAULT_POLICY_CONFIG: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-_SUPPORTED_FRAMEWORKS = ("torch",)
+_MODULES = {"torch": "torch", "tf": "tensorflow", "tf2": "tensorflow"}
+"""{framework: the module that it needs}; "auto" takes the first that is there."""
+_INSTALL = {"torch": "'rl-policy[torch]'", "tensorflow": "'rl-policy[tensorflow]'"}
 
 
 def resolve_config(
@@ -57,21 +61,27 @@ def resolve_config(
 
 
 def resolve_framework(name: str) -> str:
-    """The framework to learn with.
+    """The framework to learn with: "torch", "tf" or "tf2" (which "tfe" means too).
 
     Raises:
         ValueError: unknown name.
         ImportError: it is not installed; says what to install.
     """
-    if name != "auto" and name not in _SUPPORTED_FRAMEWORKS:
-        raise ValueError(
-            f"unknown framework {name!r}{did_you_mean(name, ('auto', *_SUPPORTED_FRAMEWORKS))}"
-        )
-    candidates = _SUPPORTED_FRAMEWORKS if name == "auto" else (name,)
-    for candidate in candidates:
-        if find_spec(candidate) is not None:
+    name = "tf2" if name == "tfe" else name
+    if name != "auto" and name not in _MODULES:
+        raise ValueError(f"unknown framework {name!r}{did_you_mean(name, ('auto', *_MODULES))}")
+    candidates = _MODULES if name == "auto" else {name: _MODULES[name]}
+    for candidate, module in candidates.items():
+        if find_spec(module) is not None:
             return candidate
+    modules = dict.fromkeys(candidates.values())
     raise ImportError(
-        f"learning needs a framework and {' or '.join(candidates)} is not installed: "
-        "pip install 'rl-policy[torch]'. Acting from a saved policy (load_policy) needs none"
+        f"learning needs a framework and {' or '.join(modules)} is not installed: pip install "
+        f"{' or '.join(_INSTALL[module] for module in modules)}. Acting from a saved policy "
+        "(load_policy) needs none"
     )
+
+
+def package_of(framework: str) -> str:
+    """The sub-package of rl_policy, "torch" or "tf", that a resolved framework runs in."""
+    return "torch" if framework == "torch" else "tf"

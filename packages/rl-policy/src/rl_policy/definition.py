@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 
-from rl_policy.config import DEFAULT_POLICY_CONFIG, resolve_framework
+from rl_policy.config import DEFAULT_POLICY_CONFIG, package_of, resolve_framework
 from rl_policy.hooks import ActingHooks
 from rl_policy.model_config import did_you_mean
+from rl_policy.net_policy import NetPolicy
 from rl_policy.policy import Policy
 from rl_sample.protocols import Needs
 
@@ -30,7 +30,7 @@ class PolicyDefinition:
 
     name: str
     framework: str | None = None
-    """Fixed framework; None: as `config["framework"]` says."""
+    """Fixed: "torch", "tf" (the config may say "tf2") or "tf2"; None: as the config says."""
     loss_fn: Hook | None = None
     """(policy, model, dist_class, train_batch) -> L | (L, stats) | (L, stats, rows)."""
     get_default_config: Callable[[], Mapping[str, Any]] | None = None
@@ -50,7 +50,8 @@ class PolicyDefinition:
     extra_action_out_fn: Hook | None = None
     """(policy, input_dict, state_batches, model, action_dist, noise) -> {column: [B, …]}."""
     extra_grad_process_fn: Hook | None = None
-    """(policy, optimizer, loss) -> {name: scalar}; may change the parameters' `.grad`."""
+    """(policy, optimizer, loss) -> {name: scalar}; may change the parameters' `.grad`, with
+    TensorFlow the list `optimizer.grads`."""
     extra_learn_fetches_fn: Hook | None = None
     """(policy) -> {name: scalar}, once per `learn_on_batch`."""
     validate_spaces: Hook | None = None
@@ -90,15 +91,43 @@ class PolicyDefinition:
             ImportError: its framework is not installed.
             ValueError: a config key or value that does not exist.
         """
-        wanted = {**DEFAULT_POLICY_CONFIG, **self.default_config(), **(config or {})}["framework"]
-        framework = resolve_framework(self.framework or wanted)
+        settings = {**DEFAULT_POLICY_CONFIG, **self.default_config(), **(config or {})}
+        framework = self.resolve_framework(settings["framework"])
+        if settings["eager_tracing"] and framework != "tf2":
+            raise ValueError(
+                f"eager_tracing=True is about framework='tf2', and this is {framework!r}: 'tf' is "
+                "always traced, 'torch' never; leave eager_tracing out"
+            )
         return self.policy_class(framework)(observation_space, action_space, config)
 
+    def resolve_framework(self, wanted: str) -> str:
+        """What learns where the config says `wanted`: "torch", "tf" or "tf2".
+
+        Raises:
+            ImportError: it is not installed.
+            ValueError: there is no such framework, or this definition is for another one.
+        """
+        if self.framework is None:
+            return resolve_framework(wanted)
+        own = resolve_framework(self.framework)
+        asked = own if wanted == "auto" else resolve_framework(wanted)
+        if package_of(asked) != package_of(own):
+            raise ValueError(
+                f"policy {self.name!r} is defined for {own!r} and config['framework'] is "
+                f"{wanted!r}: leave it 'auto', or define the policy with build_policy and a loss "
+                "written on rl_policy.xp"
+            )
+        return own if self.framework == "tf2" else asked
+
     def policy_class(self, framework: str) -> type[Policy]:
-        """The class behind this definition; imports the framework."""
-        base = import_module(f"rl_policy.{framework}.policy").BASE
-        body = {"definition": self, "name": self.name, "default_config": self.default_config()}
-        return type(self.name, (*self.mixins, base), body)
+        """The class behind this definition; its instances learn with `framework`."""
+        body = {
+            "definition": self,
+            "framework": framework,
+            "name": self.name,
+            "default_config": self.default_config(),
+        }
+        return type(self.name, (*self.mixins, NetPolicy), body)
 
     def default_config(self) -> dict[str, Any]:
         """What `get_default_config` gives, `{}` without one."""
@@ -155,8 +184,32 @@ def build_torch_policy(name: str, **keywords: Any) -> PolicyDefinition:
     return build_policy(name, **{**keywords, "framework": "torch"})
 
 
+def build_tf_policy(name: str, **keywords: Any) -> PolicyDefinition:
+    """Define a policy that learns with TensorFlow; keywords as in `build_policy`.
+
+    `config["framework"]` may be "tf", which traces the loss into a graph (the default), or "tf2",
+    which runs it eagerly. A traced loss sees its Python run once; numbers that change while
+    training are `policy.coeffs`.
+    """
+    return build_policy(name, **{**keywords, "framework": "tf"})
+
+
+_RENAMED = {
+    "gradients_fn": "is called compute_gradients_fn",
+    "extra_action_fetches_fn": "is called extra_action_out_fn",
+    "_after_loss_init": "is called after_init",
+    "obs_include_prev_action_reward": (
+        "is gone: ask for history with needs=Needs(act={'prev_actions': ('actions', (-1,))}), or "
+        "set lstm_use_prev_action and lstm_use_prev_reward in config['model']"
+    ),
+}
+"""{RLlib's older keyword: what became of it}."""
+
+
 def _check_keywords(given: Mapping[str, Any]) -> None:
     known = [f.name for f in fields(PolicyDefinition)]
     for keyword in given:
+        if keyword in _RENAMED:
+            raise TypeError(f"the policy keyword {keyword!r} {_RENAMED[keyword]}")
         if keyword not in known:
             raise TypeError(f"no policy keyword {keyword!r}{did_you_mean(keyword, known)}")

@@ -18,9 +18,6 @@ from rl_policy.xp import NAMESPACES, array_namespace
 
 Array: TypeAlias = Any
 
-LOG_STD_RANGE = (-20.0, 2.0)
-"""`SquashedGaussian` keeps its log standard deviations inside."""
-
 
 class ActionDistribution:
     """What every distribution has; `sample` to `kl` are for subclasses to give."""
@@ -136,15 +133,17 @@ class MultiCategorical(ActionDistribution):
 
     def sample(self, noise: Array) -> Array:
         """Map uniforms [B, *shape] to choices [B, *shape] int64."""
-        return _shaped(self.xp, self.choices.sample(_rows(self.xp, noise, self.shape)), self.shape)
+        return shaped(
+            self.xp, self.choices.sample(flat_rows(self.xp, noise, self.shape)), self.shape
+        )
 
     def deterministic_sample(self) -> Array:
         """Give the most likely choice of each."""
-        return _shaped(self.xp, self.choices.deterministic_sample(), self.shape)
+        return shaped(self.xp, self.choices.deterministic_sample(), self.shape)
 
     def logp(self, actions: Array) -> Array:
         """Add up the choices' log probabilities."""
-        return self.xp.sum(self.choices.logp(_rows(self.xp, actions, self.shape)), axis=-1)
+        return self.xp.sum(self.choices.logp(flat_rows(self.xp, actions, self.shape)), axis=-1)
 
     def entropy(self) -> Array:
         """Add up the choices' entropies."""
@@ -163,21 +162,21 @@ class Bernoulli(ActionDistribution):
     ) -> None:
         """Read logits of bits; `shape` of one action, by default [n]."""
         super().__init__(inputs, model)
-        self.shape = inputs.shape[-1:] if shape is None else shape
+        self.shape = tuple(inputs.shape[-1:]) if shape is None else shape
 
     def sample(self, noise: Array) -> Array:
         """Set the bits whose probability is above `noise` [B, *shape], uniform."""
-        bits = _rows(self.xp, noise, self.shape) < self.xp.sigmoid(self.inputs)
-        return _shaped(self.xp, self.xp.astype(bits, "int8"), self.shape)
+        bits = flat_rows(self.xp, noise, self.shape) < self.xp.sigmoid(self.inputs)
+        return shaped(self.xp, self.xp.astype(bits, "int8"), self.shape)
 
     def deterministic_sample(self) -> Array:
         """Set the bits that are more likely than not."""
-        return _shaped(self.xp, self.xp.astype(self.inputs > 0, "int8"), self.shape)
+        return shaped(self.xp, self.xp.astype(self.inputs > 0, "int8"), self.shape)
 
     def logp(self, actions: Array) -> Array:
         """Add up log sigmoid(±logit)."""
         xp, logits = self.xp, self.inputs
-        against = xp.where(_rows(xp, actions, self.shape) > 0, -logits, logits)
+        against = xp.where(flat_rows(xp, actions, self.shape) > 0, -logits, logits)
         return -xp.sum(xp.softplus(against), axis=-1)
 
     def entropy(self) -> Array:
@@ -208,17 +207,17 @@ class DiagGaussian(ActionDistribution):
     def sample(self, noise: Array) -> Array:
         """Compute mean + std · noise; `noise` [B, *shape] is standard normal."""
         xp = self.xp
-        values = self.mean + xp.exp(self.log_std) * _rows(xp, noise, self.shape)
-        return _shaped(xp, values, self.shape)
+        values = self.mean + xp.exp(self.log_std) * flat_rows(xp, noise, self.shape)
+        return shaped(xp, values, self.shape)
 
     def deterministic_sample(self) -> Array:
         """Give the mean."""
-        return _shaped(self.xp, self.mean, self.shape)
+        return shaped(self.xp, self.mean, self.shape)
 
     def logp(self, actions: Array) -> Array:
         """Compute -½ Σ (z² + 2 log std + log 2π)."""
         xp = self.xp
-        z = (_rows(xp, actions, self.shape) - self.mean) * xp.exp(-self.log_std)
+        z = (flat_rows(xp, actions, self.shape) - self.mean) * xp.exp(-self.log_std)
         return -0.5 * xp.sum(z * z + 2.0 * self.log_std + math.log(2 * math.pi), axis=-1)
 
     def entropy(self) -> Array:
@@ -234,69 +233,6 @@ class DiagGaussian(ActionDistribution):
         return xp.sum(terms, axis=-1)
 
 
-class SquashedGaussian(ActionDistribution):
-    """tanh of independent normals: actions [B, *shape] inside (-1, 1).
-
-    `inputs` [B, 2 D] as in `DiagGaussian`; log standard deviations are kept within
-    `LOG_STD_RANGE`. Stored actions are the squashed ones; the action map brings them to the
-    bounds of the space. Formulae: Haarnoja et al. 2018, appendix C, in the stable form
-    log(1 - tanh²u) = 2 (log 2 - u - softplus(-2u)).
-    """
-
-    def __init__(
-        self, inputs: Array, model: Any = None, *, shape: tuple[int, ...] | None = None
-    ) -> None:
-        """Read means and log standard deviations; `shape` of one action, by default [D]."""
-        super().__init__(inputs, model)
-        size = inputs.shape[-1] // 2
-        log_std = self.xp.clip(inputs[..., size:], *LOG_STD_RANGE)
-        self.normal = DiagGaussian(self.xp.concat([inputs[..., :size], log_std], axis=-1), model)
-        self.shape = (size,) if shape is None else shape
-
-    def sample(self, noise: Array) -> Array:
-        """Compute tanh(mean + std · noise); `noise` [B, *shape] is standard normal."""
-        xp = self.xp
-        return _shaped(xp, xp.tanh(self.normal.sample(_rows(xp, noise, self.shape))), self.shape)
-
-    def deterministic_sample(self) -> Array:
-        """Give tanh(mean), the median."""
-        return _shaped(self.xp, self.xp.tanh(self.normal.mean), self.shape)
-
-    def logp(self, actions: Array) -> Array:
-        """Give the log density of `actions`, taken no nearer to ±1 than 1e-6.
-
-        Next to ±1 the rounding of `actions` hides how far out they were: where the noise is at
-        hand, `sample_with_logp` is exact.
-        """
-        xp = self.xp
-        inside = xp.clip(_rows(xp, actions, self.shape), -1 + 1e-6, 1 - 1e-6)
-        return self._logp_of_normal(0.5 * (xp.log1p(inside) - xp.log1p(-inside)))
-
-    def sample_with_logp(self, noise: Array) -> tuple[Array, Array]:
-        """Give actions and their exact log density, from the values before tanh."""
-        values = self.normal.sample(_rows(self.xp, noise, self.shape))
-        return _shaped(self.xp, self.xp.tanh(values), self.shape), self._logp_of_normal(values)
-
-    def entropy(self) -> Array:
-        """Integrate by Gauss-Hermite quadrature of 32 nodes (there is no closed form).
-
-        H = H(normal) + E[log(1 - tanh²u)]; the error is below 1e-6 nats per dimension up to a
-        standard deviation of 1, 2e-4 at 2 and 0.1 at e², the largest there is.
-        """
-        xp, normal = self.xp, self.normal
-        z, weight = (xp.asarray(constant, self.inputs) for constant in _quadrature(32))
-        values = normal.mean[..., None] + xp.exp(normal.log_std)[..., None] * z
-        expected = xp.sum(weight * _log_slope(xp, values), axis=-1)
-        return normal.entropy() + xp.sum(expected, axis=-1)
-
-    def kl(self, other: SquashedGaussian) -> Array:
-        """Give the normals' divergence: tanh, being one-to-one, does not change it."""
-        return self.normal.kl(other.normal)
-
-    def _logp_of_normal(self, values: Array) -> Array:
-        return self.normal.logp(values) - self.xp.sum(_log_slope(self.xp, values), axis=-1)
-
-
 class Deterministic(ActionDistribution):
     """The inputs are the action; for policies whose noise is added by exploration (DDPG, TD3)."""
 
@@ -305,15 +241,15 @@ class Deterministic(ActionDistribution):
     ) -> None:
         """Read actions [B, D]; `shape` of one action, by default [D]."""
         super().__init__(inputs, model)
-        self.shape = inputs.shape[-1:] if shape is None else shape
+        self.shape = tuple(inputs.shape[-1:]) if shape is None else shape
 
     def sample(self, noise: Array = None) -> Array:
         """Give the inputs; takes no noise."""
-        return _shaped(self.xp, self.inputs, self.shape)
+        return shaped(self.xp, self.inputs, self.shape)
 
     def deterministic_sample(self) -> Array:
         """Give the inputs."""
-        return _shaped(self.xp, self.inputs, self.shape)
+        return shaped(self.xp, self.inputs, self.shape)
 
     def logp(self, actions: Array) -> Array:
         """Give 0: what was done is taken to have been certain."""
@@ -335,18 +271,6 @@ class Deterministic(ActionDistribution):
         )
 
 
-def _log_slope(xp: Any, values: Array) -> Array:
-    """Compute log(1 - tanh²u), elementwise."""
-    return 2.0 * (math.log(2.0) - values - xp.softplus(-2.0 * values))
-
-
-@lru_cache(maxsize=1)
-def _quadrature(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give nodes and weights for expectations under the standard normal."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(size)
-    return nodes, weights / weights.sum()
-
-
 @lru_cache(maxsize=128)
 def _choice_table(nvec: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Give, for choices laid out as [n, max(nvec)], their columns in the inputs and if they exist.
@@ -359,11 +283,11 @@ def _choice_table(nvec: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return np.where(exists, np.cumsum(sizes)[:, None] - sizes + choice, 0), exists
 
 
-def _rows(xp: Any, values: Array, shape: tuple[int, ...]) -> Array:
+def flat_rows(xp: Any, values: Array, shape: tuple[int, ...]) -> Array:
     """Flatten values [B, *shape] to [B, D]."""
     return values if len(shape) == 1 else xp.reshape(values, (-1, math.prod(shape)))
 
 
-def _shaped(xp: Any, values: Array, shape: tuple[int, ...]) -> Array:
+def shaped(xp: Any, values: Array, shape: tuple[int, ...]) -> Array:
     """Bring values [B, D] to [B, *shape]."""
     return values if len(shape) == 1 else xp.reshape(values, (-1, *shape))

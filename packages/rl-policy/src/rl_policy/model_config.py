@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
 from typing import Any
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "silu", "elu", "linear")
+IMAGE_ORDERS = ("HWC", "CHW", "flat")
 
 _CUSTOM_MODELS: dict[str, Any] = {}
 
@@ -20,11 +22,13 @@ class ModelConfig:
     """
 
     fcnet_hiddens: tuple[int, ...] = (64, 64)
-    """Units of each hidden layer (observations that are vectors)."""
+    """Units of each hidden layer (not after a single image and nothing else)."""
     fcnet_activation: str = "tanh"
     """`tanh`, `relu`, `sigmoid`, `silu`, `elu` or `linear`."""
     conv_filters: tuple[tuple[int, int, int], ...] | None = None
     """(channels, kernel, stride) of each convolution over images; None: by the image's size."""
+    image_order: str | None = None
+    """Axes of image observations: `HWC`, `CHW`, or `flat` for no images; None: by their shape."""
     conv_activation: str = "relu"
     """After each convolution."""
     post_fcnet_hiddens: tuple[int, ...] = ()
@@ -33,20 +37,24 @@ class ModelConfig:
     """After each of these dense layers."""
     free_log_std: bool = False
     """True: a Gaussian's log standard deviation is a parameter and not an output of the net."""
-    vf_share_layers: bool = False
-    """True: the value head reads the policy's last hidden layer (always so with an LSTM)."""
+    vf_share_layers: bool | None = None
+    """True: the value head reads the policy's features; None: only where a net is recurrent."""
     use_lstm: bool = False
     """True: an LSTM follows the hidden layers, for what one observation does not show."""
+    use_gru: bool = False
+    """True: a GRU instead of an LSTM: half the state, three quarters of the weights."""
     max_seq_len: int = 20
     """Rows of one sequence that a recurrent net is learned on."""
+    burn_in: int = 0
+    """Rows before each sequence that only warm up the recurrent state."""
     lstm_cell_size: int = 64
-    """Units of the LSTM's state."""
+    """Units of the LSTM's or GRU's state."""
     lstm_use_prev_action: bool = False
-    """True: the LSTM also reads the action before."""
+    """True: the LSTM or GRU also reads the action before."""
     lstm_use_prev_reward: bool = False
-    """True: the LSTM also reads the reward before."""
+    """True: the LSTM or GRU also reads the reward before."""
     custom_model: str | type | None = None
-    """A name given to `register_custom_model`, or the class itself."""
+    """`module:Class`, the class or its registered name; with an LSTM or GRU: of its features."""
     custom_model_config: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the custom model's constructor."""
     custom_action_dist: str | None = None
@@ -61,11 +69,35 @@ class ModelConfig:
             object.__setattr__(self, "conv_filters", _filters(self.conv_filters))
         for name in ("max_seq_len", "lstm_cell_size"):
             _sizes(name, [getattr(self, name)])
-        if self.use_lstm and self.custom_model is not None:
+        if self.image_order not in (None, *IMAGE_ORDERS):
+            hint = did_you_mean(str(self.image_order), IMAGE_ORDERS)
+            raise ValueError(f"model: unknown image_order {self.image_order!r}{hint}")
+        self._check_recurrence()
+
+    def _check_recurrence(self) -> None:
+        if self.use_lstm and self.use_gru:
+            raise ValueError("model: use_lstm and use_gru exclude each other; keep one of them")
+        if isinstance(self.burn_in, bool) or int(self.burn_in) != self.burn_in or self.burn_in < 0:
             raise ValueError(
-                "model: use_lstm=True wraps the built-in nets only; give the custom model its own "
-                "recurrent state (get_initial_state) and leave use_lstm False"
+                f"model: burn_in must be a whole number of rows, 0 or more, got {self.burn_in!r}"
             )
+        if self.burn_in and self.cell is None and self.custom_model is None:
+            raise ValueError(
+                "model: burn_in warms up a recurrent state, and this net has none; set use_lstm or "
+                "use_gru too, or leave burn_in out"
+            )
+
+    @property
+    def cell(self) -> str | None:
+        """`lstm`, `gru` or None: what makes the built-in nets recurrent."""
+        return "lstm" if self.use_lstm else "gru" if self.use_gru else None
+
+    @property
+    def separate_value(self) -> bool:
+        """The value has layers of its own."""
+        if self.vf_share_layers is None:
+            return self.cell is None
+        return not self.vf_share_layers
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any] | ModelConfig) -> ModelConfig:
@@ -92,26 +124,35 @@ def register_custom_model(name: str, model_class: Any) -> None:
 
     Args:
         name: any string; a later registration replaces an earlier one.
-        model_class: a subclass of `rl_policy.torch.TorchModel`, called with `(observation_space,
-            action_space, num_outputs, model_config, name, **custom_model_config)`.
+        model_class: a subclass of `rl_policy.torch.TorchModel` or `rl_policy.tf.TFModel`, called
+            with `(observation_space, action_space, num_outputs, model_config, name,
+            **custom_model_config)`.
     """
     _CUSTOM_MODELS[name] = model_class
 
 
 def find_custom_model(model: str | type) -> Any:
-    """The class behind a registered name (a class is returned as it is).
+    """The class behind a registered name or `module:Class` (a class is returned as it is).
 
     Raises:
-        ValueError: nobody registered that name.
+        ValueError: nobody registered that name, or it cannot be imported.
     """
     if not isinstance(model, str):
         return model
-    if model not in _CUSTOM_MODELS:
+    if model in _CUSTOM_MODELS:
+        return _CUSTOM_MODELS[model]
+    module, colon, name = model.partition(":")
+    if not colon:
         raise ValueError(
             f"no custom model is registered as {model!r}{did_you_mean(model, _CUSTOM_MODELS)}; "
-            f"call register_custom_model({model!r}, YourModel) first"
+            f"call register_custom_model({model!r}, YourModel) first, or name it as 'module:Class'"
         )
-    return _CUSTOM_MODELS[model]
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"custom_model {model!r} cannot be imported as 'module:Class': {error}"
+        ) from error
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The catalogue's vector networks in NumPy: what workers and servers act with on a CPU."""
+"""The catalogue's networks in NumPy: what workers and servers act with on a CPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rl_policy.layout import NetLayout
+from rl_policy.numpy_layers import ACTIVATIONS, CELLS, Convolutions
 from rl_sample.protocols import Arrays
 
 State = tuple[np.ndarray, ...]
@@ -21,19 +22,20 @@ _Layer = tuple[np.ndarray, np.ndarray, Callable[..., Any] | None]
 
 
 class NumpyNet:
-    """Forward passes of fully connected and LSTM networks from neutral weights."""
+    """Forward passes of the networks that `NetLayout` describes, from neutral weights."""
 
     def __init__(self, layout: NetLayout) -> None:
-        """Raises ValueError for convolutions, which need a framework."""
-        if layout.is_image:
-            raise ValueError(
-                "convolutional nets have no NumPy forward; act with inference='framework'"
-            )
+        """Weights come with `load`."""
         self.layout = layout
         self._names = tuple(layout.weights())
-        self._activations = [_ACTIVATIONS[activation] for _, activation in layout.hidden]
+        self._activations = [ACTIVATIONS[activation] for _, activation in layout.hidden]
         self.model = self
-        self._lstm: tuple[np.ndarray, ...] | None = None
+        self._step = CELLS.get(layout.config.cell or "")
+        self._look: Convolutions | None = None
+        """Of the policy; without images networks read `obs_flat` as it is."""
+        self._value_look: Convolutions | None = None
+        self._cell: tuple[np.ndarray, ...] = ()
+        self._value_cell: tuple[np.ndarray, ...] = ()
         self._log_std: np.ndarray | None = None
         self._policy: list[_Layer] = []
         self._value: list[_Layer] = []
@@ -53,29 +55,43 @@ class NumpyNet:
         self._policy_out: _Layer = (w["policy/out/w"], w["policy/out/b"], None)
         self._value_out = (w["value/out/w"], w["value/out/b"], None)
         self._log_std = w.get("log_std")
-        if self.layout.config.use_lstm:
-            self._lstm = (w["lstm/kernel"], w["lstm/recurrent"], w["lstm/b"])
+        separate, kind = self.layout.separate_value, self.layout.config.cell
+        self._value = layers("value") if separate else list(self._policy)
+        if self.layout.images:
+            self._look = Convolutions(self.layout, "policy", w)
+            self._value_look = Convolutions(self.layout, "value", w) if separate else self._look
+        if kind is None:
+            self._policy.append(self._policy_out)
+            self._value.append(self._value_out)
         else:
-            self._policy = [*self._policy, self._policy_out]
-            branch = layers("value") if self.layout.separate_value else self._policy[:-1]
-            self._value = [*branch, self._value_out]
+            self._cell = tuple(w[name] for name in w if name.startswith(f"{kind}/"))
+            self._value_cell = tuple(w[name] for name in w if name.startswith(f"value/{kind}/"))
 
     def forward(self, input_dict: Arrays, state: State) -> tuple[np.ndarray, State]:
         """One step of `B` rows, the policy branch alone.
 
         Args:
-            input_dict: `obs_flat` [B, D] float32, encoded and filtered observations; for an LSTM
-                that reads them also `prev_flat` [B, P], encoded previous action and reward.
+            input_dict: `obs_flat` [B, D] float32, encoded and filtered observations; images raw,
+                as `InputEncoder` leaves them; for a cell that reads them also `prev_flat` [B, P],
+                encoded previous action and reward.
             state: recurrent state before the step, [B, H] each.
 
         Returns:
             Inputs of the action distribution [B, N] float32, and the state after the step.
         """
-        if self._lstm is None:
-            out = _run(self._policy, input_dict["obs_flat"])
+        look = self._look
+        x = input_dict["obs_flat"] if look is None else look(input_dict)
+        if self._step is None:
+            out = _run(self._policy, x)
         else:
-            hidden, cell = self._step(input_dict, state)
-            out, state = _run([self._policy_out], hidden), (hidden, cell)
+            own = len(state) // 2 if self._value_cell else len(state)
+            after = self._step(self._cell, self._features(self._policy, x, input_dict), state[:own])
+            out = _run([self._policy_out], after[0])
+            if self._value_cell:
+                x = x if self._value_look is None else self._value_look(input_dict)
+                features = self._features(self._value, x, input_dict)
+                after += self._step(self._value_cell, features, state[own:])
+            state = after
         if self._log_std is not None:
             log_std = np.broadcast_to(self._log_std, (len(out), self._log_std.size))
             out = np.concatenate([out, log_std], axis=1)
@@ -85,9 +101,15 @@ class NumpyNet:
 
     def values(self, input_dict: Arrays, state: State) -> np.ndarray:
         """Value estimates [B] float32; arguments as in `forward`."""
-        if self._lstm is None:
-            return _run(self._value, input_dict["obs_flat"])[:, 0]
-        return _run([self._value_out], self._step(input_dict, state)[0])[:, 0]
+        look = self._value_look
+        x = input_dict["obs_flat"] if look is None else look(input_dict)
+        if self._step is None:
+            return _run(self._value, x)[:, 0]
+        cell, own = self._cell, state
+        if self._value_cell:
+            cell, own = self._value_cell, state[len(state) // 2 :]
+        after = self._step(cell, self._features(self._value, x, input_dict), own)
+        return _run([self._value_out], after[0])[:, 0]
 
     def native(self, tree: Any) -> Any:
         """Hooks marked `@xp_only` take NumPy arrays as they are."""
@@ -101,16 +123,12 @@ class NumpyNet:
         """NumPy has no gradients to switch off."""
         return nullcontext()
 
-    def _step(self, input_dict: Arrays, state: State) -> tuple[np.ndarray, np.ndarray]:
-        assert self._lstm is not None
-        kernel, recurrent, bias = self._lstm
-        features = _run(self._policy, input_dict["obs_flat"])
-        if "prev_flat" in input_dict:
+    def _features(self, layers: list[_Layer], x: np.ndarray, input_dict: Arrays) -> np.ndarray:
+        """What the cell reads: one branch's features, the previous action and reward."""
+        features = _run(layers, x)
+        if self.layout.prev_size:
             features = np.concatenate([features, input_dict["prev_flat"]], axis=1)
-        gates = features @ kernel + state[0] @ recurrent + bias
-        i, f, g, o = np.split(gates, 4, axis=1)
-        cell = _sigmoid(f) * state[1] + _sigmoid(i) * np.tanh(g)
-        return _sigmoid(o) * np.tanh(cell), cell
+        return features
 
 
 def _run(layers: list[_Layer], x: np.ndarray) -> np.ndarray:
@@ -135,33 +153,3 @@ def _run_in_blocks(layers: list[_Layer], x: np.ndarray) -> np.ndarray:
     if whole < len(x):
         parts.append(_run(layers, x[whole:]))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))  # no overflow for large |x|
-
-
-def _relu(x: np.ndarray, out: np.ndarray) -> None:
-    np.maximum(x, 0.0, out=out)
-
-
-def _elu(x: np.ndarray, out: np.ndarray) -> None:
-    np.copyto(out, np.where(x > 0.0, x, np.expm1(np.minimum(x, 0.0))))
-
-
-def _silu(x: np.ndarray, out: np.ndarray) -> None:
-    np.multiply(x, _sigmoid(x), out=out)
-
-
-def _sigmoid_in_place(x: np.ndarray, out: np.ndarray) -> None:
-    np.copyto(out, _sigmoid(x))
-
-
-_ACTIVATIONS: dict[str, Callable[..., Any] | None] = {
-    "tanh": np.tanh,
-    "relu": _relu,
-    "sigmoid": _sigmoid_in_place,
-    "silu": _silu,
-    "elu": _elu,
-    "linear": None,
-}

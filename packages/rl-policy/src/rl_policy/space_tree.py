@@ -43,10 +43,11 @@ def _walk(space: Space[Any], name: str, path: Path) -> Iterator[Leaf]:
         yield Leaf(name, path, space)
         return
     else:
+        wrapper = "TransformAction" if name.startswith("action") else "TransformObservation"
         raise TypeError(
             f"the space at {name!r} is a {type(space).__name__}, whose values have no fixed-size "
             "array form; supported: Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple "
-            "of them. Wrap the environment, e.g. with gymnasium.wrappers.TransformObservation"
+            f"of them. Wrap the environment, e.g. with gymnasium.wrappers.{wrapper}"
         )
     if not space.spaces:
         raise ValueError(f"the {type(space).__name__} space at {name!r} is empty")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple
 
-from rl_policy.space_tree import leaf_spaces, pick
+from rl_policy.space_tree import Leaf, Path, leaf_spaces, pick
 from rl_policy.xp import array_namespace
 
 Array: TypeAlias = Any
 Shape: TypeAlias = tuple[int, ...]
 Columns: TypeAlias = dict[str, np.ndarray]
+
+_LEAST_SIDE = 10
+"""Both sides of an image of rank 2: smaller tables are numbers, not pictures."""
 
 
 def identity(value: Any) -> Any:
@@ -22,32 +25,79 @@ def identity(value: Any) -> Any:
     return value
 
 
-def encoded_shape(space: Space[Any]) -> Shape:
-    """Give the shape of one encoded observation: (D,), or (H, W, C) for a Box that is an image."""
-    if _is_image(space):
-        return tuple(space.shape or ())
-    return (sum(_encoded_size(leaf.space) for leaf in leaf_spaces(space, "obs")),)
+class Image(NamedTuple):
+    """A leaf that convolutions read: networks get it raw, and cast, scale and order it."""
+
+    name: str
+    """Flat column name: `obs`, `obs/eye`."""
+    path: Path
+    """Where it is in a nested observation; () if the observation is this image alone."""
+    axes: tuple[int, ...]
+    """Axes of the raw value: height, width, and those that become channels, slowest first."""
+    shape: Shape
+    """(height, width, channels) for the network."""
+    scale: float
+    """What the numbers are multiplied with: 1 / upper bound for unsigned integers, else 1."""
 
 
-def make_encoder(space: Space[Any]) -> Callable[[Any], Array]:
+def find_images(space: Space[Any], order: str | None = None) -> tuple[Image, ...]:
+    """List the leaves of an observation space that are images, in the order of the space.
+
+    A Box is an image if it has rank 3; or rank 2 with both sides at least 10 (one channel); or
+    rank 4 (a stack of images of rank 3, whose channels are put side by side). Of three axes the
+    first is the channel axis if it is smaller than both others and at most 4, or smaller than
+    both others and these are equal; else the last. Integers without sign are divided by their
+    upper bound.
+
+    Args:
+        space: of observations; a Dict's key `action_mask` is no input of networks.
+        order: "HWC" or "CHW" where the rule on axes is wrong, "flat" for no images at all.
+    """
+    found = []
+    for leaf in _input_leaves(space):
+        axes = _image_axes(leaf.space, order)
+        if axes is not None:
+            shape = tuple(leaf.space.shape or ())
+            height, width, *channels = (shape[axis] for axis in axes)
+            size = (height, width, math.prod(channels))
+            found.append(Image(leaf.name, leaf.path, axes, size, _image_scale(leaf.space)))
+    return tuple(found)
+
+
+def encoded_shape(space: Space[Any], order: str | None = None) -> Shape:
+    """Give the shape (D,) of one observation's encoded vector, which images are no part of."""
+    leaves = _vector_leaves(space, order)
+    return (sum(_encoded_size(leaf.space) for leaf in leaves),)
+
+
+def make_encoder(space: Space[Any], order: str | None = None) -> Callable[[Any], Array]:
     """Make the function from raw observations [B, …] to network inputs float32 [B, D].
 
     Discrete and MultiDiscrete become one-hot codes (counted from `start`), numbers are cast and
-    flattened, `uint8` arrays of rank 3 are divided by 255; leaves of Dict and Tuple spaces are
-    joined in the order of the space. A single Box of rank 3 keeps its shape [B, H, W, C].
-    Works on every array library of `rl_policy.xp`.
+    flattened; leaves of Dict and Tuple spaces are joined in the order of the space. Images (see
+    `find_images`) are no part of it: networks read them as they are. An observation that is one
+    image is given back as it is. Works on every array library of `rl_policy.xp`.
+
+    Args:
+        space: of observations.
+        order: of image axes; "flat" for no images at all.
 
     Returns:
-        `identity` itself for a vector of float32.
+        `identity` itself for a vector of float32 and for an image.
     """
-    leaves = leaf_spaces(space, "obs")
-    if not leaves[0].path:
-        return _leaf_encoder(space, keep_shape=True)
-    encoders = [(leaf.path, _leaf_encoder(leaf.space, keep_shape=False)) for leaf in leaves]
+    leaves = _vector_leaves(space, order)
+    if leaf_spaces(space, "obs")[0].path == ():
+        return _leaf_encoder(space) if leaves else identity
+    encoders = [(leaf.path, _leaf_encoder(leaf.space)) for leaf in leaves]
+    first = leaf_spaces(space, "obs")[0].path
 
     def encode_nested(obs: Any) -> Array:
         parts = [encode(pick(obs, path)) for path, encode in encoders]
-        return array_namespace(parts[0]).concat(parts, axis=-1)
+        if parts:
+            return array_namespace(parts[0]).concat(parts, axis=-1)
+        image = pick(obs, first)  # nothing but images: a vector without numbers, as long as they
+        xp = array_namespace(image)
+        return xp.astype(xp.reshape(image, (len(image), -1))[:, :0], "float32")
 
     return encode_nested
 
@@ -164,8 +214,35 @@ def _column_dtype(space: Space[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype == np.float64 else dtype
 
 
-def _is_image(space: Space[Any]) -> bool:
-    return isinstance(space, Box) and len(space.shape) == 3
+def _input_leaves(space: Space[Any]) -> list[Leaf]:
+    """The leaves that networks read: all but the mask of a Dict that holds more than it."""
+    leaves = leaf_spaces(space, "obs")
+    return [leaf for leaf in leaves if leaf.path != ("action_mask",)] or leaves
+
+
+def _vector_leaves(space: Space[Any], order: str | None) -> list[Leaf]:
+    leaves = _input_leaves(space)
+    return [leaf for leaf in leaves if _image_axes(leaf.space, order) is None]
+
+
+def _image_axes(space: Space[Any], order: str | None) -> tuple[int, ...] | None:
+    """Axes in the order height, width, channels; None for what is no image."""
+    shape = tuple(space.shape or ())
+    if order == "flat" or not isinstance(space, Box) or not 2 <= len(shape) <= 4:
+        return None
+    if len(shape) == 2:
+        return (0, 1) if min(shape) >= _LEAST_SIDE else None
+    first, second, third = shape[-3:]
+    smaller = first < min(second, third)
+    leads = smaller and (first <= 4 or second == third) if order is None else order == "CHW"
+    stack = len(shape) - 3
+    axes = (stack + 1, stack + 2, stack) if leads else (stack, stack + 1, stack + 2)
+    return (*axes[:2], *range(stack), axes[2])
+
+
+def _image_scale(space: Space[Any]) -> float:
+    dtype = np.dtype(space.dtype)
+    return 1.0 / float(max(np.max(space.high), 1)) if dtype.kind == "u" else 1.0  # type: ignore[attr-defined]
 
 
 def _encoded_size(space: Space[Any]) -> int:
@@ -174,26 +251,18 @@ def _encoded_size(space: Space[Any]) -> int:
     return math.prod(space.shape or ())
 
 
-def _leaf_encoder(space: Space[Any], *, keep_shape: bool) -> Callable[[Array], Array]:
-    """Make the function from values [B, *shape] of a leaf to float32 [B, D] (or images)."""
+def _leaf_encoder(space: Space[Any]) -> Callable[[Array], Array]:
+    """Make the function from values [B, *shape] of a leaf to float32 [B, D]."""
     if isinstance(space, (Discrete, MultiDiscrete)):
         return _one_hot_encoder(*(np.ravel(x) for x in _choices(space)))
     shape = tuple(space.shape or ())
-    target = shape if keep_shape and len(shape) == 3 else (math.prod(shape),)
-    if _is_image(space) and space.dtype == np.uint8:
-        scale = np.float32(1 / 255)
-
-        def encode_image(values: Array) -> Array:
-            xp = array_namespace(values)
-            return xp.reshape(xp.astype(values, "float32") * float(scale), (-1, *target))
-
-        return encode_image
-    if space.dtype == np.float32 and shape == target:
+    size = math.prod(shape)
+    if space.dtype == np.float32 and shape == (size,):
         return identity
 
     def encode_numbers(values: Array) -> Array:
         xp = array_namespace(values)
-        return xp.reshape(xp.astype(values, "float32"), (-1, *target))
+        return xp.reshape(xp.astype(values, "float32"), (-1, size))
 
     return encode_numbers
 

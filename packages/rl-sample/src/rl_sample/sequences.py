@@ -13,27 +13,35 @@ if TYPE_CHECKING:
     from rl_sample.batch import SampleBatch
 
 
-def chop_into_sequences(batch: SampleBatch, max_seq_len: int) -> SampleBatch:
+def chop_into_sequences(batch: SampleBatch, max_seq_len: int, burn_in: int = 0) -> SampleBatch:
     """The same rows as sequences of at most `max_seq_len`, not padded, arrays shared.
 
     A sequence starts at the batch's start, after every segment end, and after `max_seq_len` rows.
     Without segments, pieces end where `eps_id`, `unroll_id` or `agent_index` changes or an episode
     is done. Of `state_in_i` the row at each sequence's start is kept.
 
+    With `burn_in` each sequence begins with up to so many earlier rows of its piece, copies that
+    only warm the recurrent state (Kapturowski et al. 2019). The column `valid` [B] bool tells them:
+    it is False there, and of the rows where it is True each row of `batch` is one, in its order.
+
     Args:
         batch: [B] rows, not yet in sequences.
-        max_seq_len: at least 1.
+        max_seq_len: at least 1; burn-in rows are not counted.
+        burn_in: rows before a sequence that its piece lends it where it has them; 0: none.
 
     Returns:
-        A batch with `seq_lens` ([N] int32) and `max_seq_len`; call `right_zero_pad()` on it.
+        A batch with `seq_lens` ([N] int32, burn-in included) and `max_seq_len`; call
+        `right_zero_pad()` on it. With `burn_in` it has no segments.
 
     Raises:
-        ValueError: max_seq_len < 1, or nothing tells where trajectories end.
+        ValueError: max_seq_len < 1, burn_in < 0, or nothing tells where trajectories end.
     """
     from rl_sample.batch import SampleBatch
 
     if max_seq_len < 1:
         raise ValueError(f"max_seq_len is {max_seq_len}: a sequence has at least 1 row")
+    if burn_in < 0:
+        raise ValueError(f"burn_in is {burn_in}: it is a number of rows, 0 for none")
     if batch.seq_lens is not None:
         raise ValueError("the batch is in sequences already: it has seq_lens")
     ends = _piece_ends(batch)
@@ -42,11 +50,17 @@ def chop_into_sequences(batch: SampleBatch, max_seq_len: int) -> SampleBatch:
     seq_lens = np.full(numbers.sum(), max_seq_len, np.int32)
     seq_lens[np.cumsum(numbers) - 1] = piece_lens - (numbers - 1) * max_seq_len
     starts = np.cumsum(seq_lens) - seq_lens
-    arrays = {
-        name: array[starts] if is_per_sequence(name) else array
-        for name, array in batch.arrays.items()
-    }
-    return SampleBatch._of(arrays, batch.segments, seq_lens, max_seq_len)
+    arrays, segments = batch.arrays, batch.segments
+    if burn_in:
+        counted = starts
+        starts = np.maximum(starts - burn_in, np.repeat(ends - piece_lens, numbers))
+        seq_lens += (counted - starts).astype(np.int32)
+        rows = np.repeat(starts - (np.cumsum(seq_lens) - seq_lens), seq_lens)
+        rows += np.arange(len(rows))
+        arrays = {k: v if is_per_sequence(k) else v.take(rows, 0) for k, v in arrays.items()}
+        arrays["valid"], segments = rows >= np.repeat(counted, seq_lens), None
+    arrays = {k: v[starts] if is_per_sequence(k) else v for k, v in arrays.items()}
+    return SampleBatch._of(arrays, segments, seq_lens, max_seq_len + burn_in)
 
 
 def _piece_ends(batch: SampleBatch) -> np.ndarray:

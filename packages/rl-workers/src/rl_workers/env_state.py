@@ -112,7 +112,7 @@ def env_state(env: Any, origin: Any, steps: int) -> dict[str, Any]:
 
 def restore_env(
     env: Any, saved: Mapping[str, Any], actions: Iterable[Any]
-) -> tuple[Any, list[Any]] | None:
+) -> tuple[Any, list[Any], Any] | None:
     """Bring an environment that was reset before to where `env_state` was called.
 
     Args:
@@ -121,8 +121,8 @@ def restore_env(
         actions: those since its last reset.
 
     Returns:
-        The last observation and all rewards where its episode was replayed; None where the
-        environment was given its own state.
+        The last observation, all rewards and the last info where its episode was replayed; None
+        where the environment was given its own state.
 
     Raises:
         NotRestored: it cannot be done, or did not come out as it was.
@@ -158,21 +158,24 @@ def unstack_actions(columns: Arrays) -> list[Any]:
     ]
 
 
-def _replay(env: Any, saved: Mapping[str, Any], actions: Iterable[Any]) -> tuple[Any, list[Any]]:
+def _replay(
+    env: Any, saved: Mapping[str, Any], actions: Iterable[Any]
+) -> tuple[Any, list[Any], Any]:
     """Reset an environment as it was reset, do what was done, and see that luck was the same."""
     origin = saved["origin"]
     seed = None if isinstance(origin, Mapping) else int(origin)
     if seed is None:
         _set_generators(find_generators(env), origin)
-    obs, rewards = env.reset(seed=seed)[0], []
+    rewards: list[Any] = []
+    obs, info = env.reset(seed=seed)
     for t, action in enumerate(actions, start=1):
-        obs, reward, terminated, truncated, _ = env.step(action)
+        obs, reward, terminated, truncated, info = env.step(action)
         rewards.append(reward)
         if _is_over(terminated) or _is_over(truncated):
             raise NotRestored(f"replayed, its episode ended at step {t}")
     if not same(_states(find_generators(env)), saved["after"]):
         raise NotRestored("replayed, it drew other random numbers")
-    return obs, rewards
+    return obs, rewards, info
 
 
 def _layers(env: Any) -> Iterator[Any]:

@@ -29,6 +29,7 @@ class MultiAgentEnvs:
     Attributes:
         envs: them.
         agents: every agent that has a space, by its `repr`, which names it in saved states.
+        infos: what each sub-environment told last, {agent: info}.
     """
 
     def __init__(self, envs: Sequence[MultiAgentEnv], worker: int) -> None:
@@ -38,6 +39,7 @@ class MultiAgentEnvs:
             for env in envs
             for agent in (*env.observation_spaces, *env.action_spaces)
         }
+        self.infos: list[dict[AgentID, Any]] = [{} for _ in envs]
         self._worker = worker
         self._records = not all(map(saves_itself, envs))
         self._origins: list[Any] = [0] * len(envs)
@@ -52,7 +54,7 @@ class MultiAgentEnvs:
         self._origins[i] = states if seed is None else seed
         self._steps[i], self._done[i] = 0, []
         try:
-            obs, _ = self.envs[i].reset(seed=seed)
+            obs, self.infos[i] = self.envs[i].reset(seed=seed)
         except Exception as e:
             raise EnvError(
                 f"{at(self._worker, i)}: reset() failed ({type(e).__name__}: {e}); a "
@@ -77,6 +79,7 @@ class MultiAgentEnvs:
                 f"{place}: step() returned {show(came)}; a MultiAgentEnv returns five dicts "
                 "(observations, rewards, terminateds, truncateds, infos)."
             )
+        self.infos[i] = came[4]
         return came
 
     def close(self) -> None:
@@ -114,6 +117,7 @@ class MultiAgentEnvs:
                 self._done[i] = _actions(state["done"][i], steps, self.agents)
                 came = restore_env(self.envs[i], saved, self._done[i])
                 if came is not None:
+                    self.infos[i] = came[2]
                     check(i, came[0], _totals(came[1]))
             except (NotRestored, EnvError) as e:
                 lost[i] = str(e)

@@ -25,6 +25,7 @@ from rl_workers.env_state import NotRestored, same
 from rl_workers.episode_state import episode_state, restored_episode
 from rl_workers.errors import EnvError, at
 from rl_workers.flow.results import Episode
+from rl_workers.masks import mask_column, with_masks
 from rl_workers.multi_agent_env import MultiAgentEnv
 from rl_workers.multi_agent_envs import MultiAgentEnvs
 from rl_workers.options import RolloutOptions
@@ -210,7 +211,7 @@ class MultiAgentSampler:
                 terminated = bool(terminateds.get(agent) or terminateds.get(ALL))
                 truncated = bool(truncateds.get(agent) or truncateds.get(ALL))
                 if agent in obs or terminated or truncated:
-                    seen = self._seen(seat, obs, terminated)
+                    seen = self._seen(seat, obs, terminated, truncated)
                     closed.setdefault(seat.pid, []).append((seat, terminated, truncated, seen))
                     if terminated or truncated:
                         del self._playing[i][agent]
@@ -245,10 +246,12 @@ class MultiAgentSampler:
             if not gone:
                 self._ready.setdefault(seat.pid, []).append(seat)
 
-    def _seen(self, seat: _Seat, obs: Mapping[AgentID, Any], terminated: bool) -> Arrays:
+    def _seen(
+        self, seat: _Seat, obs: Mapping[AgentID, Any], terminated: bool, truncated: bool
+    ) -> Arrays:
         """The agent's new observation; one that terminated without any keeps its last one."""
         if seat.agent in obs:
-            return self._flat(seat.env, seat.agent, obs[seat.agent])
+            return self._flat(seat, obs[seat.agent], over=terminated or truncated)
         if not terminated:
             raise EnvError(
                 f"{at(self._worker, seat.env, self._episodes[seat.env].length)}: agent "
@@ -257,13 +260,16 @@ class MultiAgentSampler:
             )
         return {k: v[seat.slot] for k, v in self.streams[seat.pid].obs.items()}
 
-    def _flat(self, i: int, agent: AgentID, obs: Any) -> Arrays:
+    def _flat(self, seat: _Seat, obs: Any, *, over: bool = False) -> Arrays:
+        """What an agent sees, checked, with the mask that its info may have."""
+        where = (self._worker, seat.env, self._episodes[seat.env].length)
         try:
-            check_obs(self._envs.envs[i].observation_spaces[agent], obs)
+            check_obs(self._envs.envs[seat.env].observation_spaces[seat.agent], obs)
         except (KeyError, TypeError, ValueError) as e:
-            place = at(self._worker, i, self._episodes[i].length)
-            raise EnvError(f"{place}, agent {agent!r}: bad observation: {e}") from e
-        return flatten_nested("obs", obs)
+            raise EnvError(f"{at(*where)}, agent {seat.agent!r}: bad observation: {e}") from e
+        info = self._envs.infos[seat.env].get(seat.agent, {})
+        masks = mask_column(self.streams[seat.pid].obs, info, where, over=over)
+        return flatten_nested("obs", obs) | masks
 
     def _seat(self, i: int, obs: Mapping[AgentID, Any]) -> None:
         """Give agents that have just appeared a slot of the policy they are mapped to."""
@@ -275,7 +281,6 @@ class MultiAgentSampler:
                     f"policy_mapping_fn gave {pid!r} for agent {agent!r}; the policies are "
                     f"{sorted(self._actors)}."
                 )
-            flat = self._flat(i, agent, seen)
             index = self._agent_indices.setdefault(agent, len(self._agent_indices))
             stream = self._stream(pid, i, agent)
             seat = self._seats.get((i, agent, pid))
@@ -284,6 +289,7 @@ class MultiAgentSampler:
                 self._seats[i, agent, pid] = seat
                 stream.add_slots([i], [index])
             stream.begin(np.array([seat.slot]), np.array([episode.eps_id]))
+            flat = self._flat(seat, seen)
             for name, buffer in stream.obs.items():
                 buffer[seat.slot] = flat[name]
             episode.policies[agent] = pid
@@ -295,10 +301,11 @@ class MultiAgentSampler:
     def _stream(self, pid: PolicyID, i: int, agent: AgentID) -> SlotStream:
         """The stream of a policy, made when its first agent appears."""
         if pid not in self.streams:
-            env = self._envs.envs[i]
+            env, info = self._envs.envs[i], self._envs.infos[i].get(agent, {})
+            obs = obs_buffers(env.observation_spaces[agent], 0)
             self.streams[pid] = SlotStream(
                 self._actors[pid],
-                obs_buffers(env.observation_spaces[agent], 0),
+                with_masks(obs, info, (self._worker, i)),
                 env.action_spaces[agent],
                 self._options.rollout_fragment_length,
                 seed=self._seed,
@@ -328,7 +335,7 @@ class MultiAgentSampler:
         for seat in waiting:
             if seat.agent not in obs:
                 raise NotRestored(f"replayed, it showed agent {seat.agent!r} nothing")
-            flat = self._flat(i, seat.agent, obs[seat.agent])
+            flat = self._flat(seat, obs[seat.agent])
             for name, buffer in self.streams[seat.pid].obs.items():
                 if not same(flat[name].astype(buffer.dtype), buffer[seat.slot]):
                     raise NotRestored(f"replayed, it showed agent {seat.agent!r} something else")

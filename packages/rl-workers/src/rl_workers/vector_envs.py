@@ -28,6 +28,7 @@ from rl_workers.env_state import (
     unstack_actions,
 )
 from rl_workers.errors import EnvError, at
+from rl_workers.masks import MASK, OBS_MASK, mask_of, new_masks
 
 _NO_SLOTS = np.zeros(0, np.int64)
 
@@ -36,7 +37,8 @@ class Step(NamedTuple):
     """One tick of all sub-environments."""
 
     obs: Arrays
-    """{name: [S, …]} what to act on next: after a reset where an episode ended."""
+    """{name: [S, …]} what to act on next, after a reset where an episode ended: observations, and
+    `action_mask` where infos have one."""
     rewards: np.ndarray
     """[S] float64, raw."""
     terminateds: np.ndarray
@@ -105,6 +107,10 @@ class LocalEnvs:
         self._flat = isinstance(self.observation_space, gym.spaces.Box)
         self._nested_actions = isinstance(self.action_space, gym.spaces.Dict | gym.spaces.Tuple)
         self._buffers = obs_buffers(self.observation_space, self.num_envs)
+        self._heed_infos = OBS_MASK not in self._buffers
+        """Infos may have action masks."""
+        self._masked: bool | None = None
+        """They do; None: before the first reset."""
         self._steps = [0] * self.num_envs
         self._done: list[Any] | None = None if all(map(saves_itself, envs)) else []
         """The actions of the last ticks, to replay open episodes with."""
@@ -119,7 +125,12 @@ class LocalEnvs:
     def restart(self, seeds: Mapping[int, int]) -> Arrays:
         """Start new episodes in some sub-environments, {its number: seed}."""
         for i, seed in seeds.items():
-            self._put(i, self._reset(i, seed), check=True)
+            obs, info = self._reset(i, seed)
+            self._put(i, obs, check=True)
+            if self._masked or (self._heed_infos and info.get(MASK) is not None):
+                self._put_mask(i, info)
+                self._masked = True
+            self._masked = bool(self._masked)
             self._generators[i] = find_generators(self.envs[i])
         return self._buffers
 
@@ -133,6 +144,7 @@ class LocalEnvs:
         infos: list[Any] = []
         buffer = self._buffers["obs"] if self._flat else None
         rows = unbatch(actions, self.num_envs) if self._nested_actions else actions
+        masked, heed_infos = self._masked, self._heed_infos
         if self._done is not None:
             self._done.append(actions)
         i = 0
@@ -142,11 +154,15 @@ class LocalEnvs:
                 self._steps[i] += 1
                 rewards[i] = reward
                 infos.append(info)
+                if masked or (heed_infos and info.get(MASK) is not None):
+                    self._put_mask(i, info, over=terminated or truncated)
                 if terminated or truncated:
                     terminateds[i], truncateds[i] = terminated, truncated
                     ended.append(i)
                     last_obs.append(self._last(i, obs))
-                    obs = self._reset(i)
+                    obs, info = self._reset(i)
+                    if masked or (heed_infos and info.get(MASK) is not None):
+                        self._put_mask(i, info)
                 if buffer is not None and getattr(obs, "shape", None) == buffer.shape[1:]:
                     buffer[i] = obs
                 else:
@@ -201,19 +217,21 @@ class LocalEnvs:
             yield unbatch(actions, self.num_envs)[i] if self._nested_actions else actions[i]
 
     def _check_again(
-        self, i: int, came: tuple[Any, list[Any]] | None, obs: Arrays, returned: float
+        self, i: int, came: tuple[Any, list[Any], Any] | None, obs: Arrays, returned: float
     ) -> None:
         """See that a replayed episode is the one that was saved; take up its observation."""
         if came is None:
             for name, buffer in self._buffers.items():
                 buffer[i] = obs[name][i]
             return
-        last, rewards = came
+        last, rewards, info = came
         total = 0.0
         for reward in rewards:
             total += float(reward)
         try:
             self._put(i, last, check=True)
+            if self._masked:
+                self._put_mask(i, info)
         except EnvError as e:
             raise NotRestored(str(e)) from e
         if not all(same(buffer[i], obs[name][i]) for name, buffer in self._buffers.items()):
@@ -225,7 +243,7 @@ class LocalEnvs:
         for env in self.envs:
             env.close()
 
-    def _reset(self, i: int, seed: int | None = None) -> Any:
+    def _reset(self, i: int, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
         self._steps[i] = 0
         self._origins[i] = (
             {name: g.state for name, g in self._generators[i].items()} if seed is None else seed
@@ -239,7 +257,7 @@ class LocalEnvs:
                 f"{at(self._worker, i)}: reset() returned {show(result)}; the Gymnasium API "
                 "wants (observation, info dict). Return `obs, {}`."
             )
-        return result[0]
+        return result
 
     def _last(self, i: int, obs: Any) -> Arrays:
         """A checked copy of an episode's last observation."""
@@ -263,6 +281,13 @@ class LocalEnvs:
                 f"{at(self._worker, i, self._steps[i])}: the observation is not in the "
                 f"environment's observation space: {e}"
             ) from e
+
+    def _put_mask(self, i: int, info: dict[str, Any], *, over: bool = False) -> None:
+        """Write the mask of `info` into row `i`; the first reset says whether there are masks."""
+        where = (self._worker, i, self._steps[i])
+        if self._masked is None:
+            self._buffers[MASK] = new_masks(info, self.num_envs, where)
+        self._buffers[MASK][i] = mask_of(info, self._buffers.get(MASK), where, over=over)
 
     def _explain(self, i: int, action: Any, error: Exception) -> str:
         place = at(self._worker, i, self._steps[i])

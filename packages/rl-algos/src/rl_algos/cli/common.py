@@ -6,9 +6,11 @@ import json
 import logging
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -46,6 +48,10 @@ def user_errors(verbose: int | bool = False) -> Iterator[None]:
         raise typer.Exit(130) from None
     except _mendable() as error:
         if verbose:
+            raise
+        fail(error)
+    except TypeError as error:
+        if verbose or not _meant(error):
             raise
         fail(error)
     finally:
@@ -101,6 +107,13 @@ class _Stderr(logging.Handler):
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     plain = re.sub("\x1b\\[[0-9;]*m", "", str(message))  # Gymnasium colours its warnings
     sys.stderr.write(f"warning: {plain}\n")
+
+
+def _meant(error: Exception) -> bool:
+    """Whether a statement `raise` of our packages made an error, which then says what to do."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    ours = Path(last.filename).parts[-3:-1]
+    return bool(set(ours) & set(PACKAGES)) and (last.line or "").startswith("raise ")
 
 
 def _mendable() -> tuple[type[Exception], ...]:

@@ -20,6 +20,7 @@ def list_(
     from rich.table import Table
 
     from rl_algos import catalogue
+    from rl_algos.frameworks import INSTALL, MODULES
 
     console = make_console()
     with user_errors(verbose):
@@ -35,7 +36,7 @@ def list_(
                 shown.add_row(*row)
             console.print(shown)
             console.print()
-        for missing in dict.fromkeys(row["framework"] for row in rows if not row["installed"]):
-            extra = catalogue.MODULES[missing]
-            console.print(f"{missing} is not installed: pip install 'rl-algos[{extra}]'")
+        missing = {MODULES[row["framework"]] for row in rows if not row["installed"]}
+        for module in sorted(missing):
+            console.print(f"(✓) once {module} is installed: {INSTALL[module]}", soft_wrap=True)
         console.print("✓ yes  m yes, also with action masks  – no     More of one: rl show PPO")

@@ -27,7 +27,7 @@ def show(
 ) -> None:
     """Show an algorithm's plan as a picture, and each config key with its default and effect."""
     with user_errors(verbose):
-        from rl_algos import explain
+        from rl_algos import catalogue, explain
         from rl_algos.presets import find_preset
         from rl_algos.registry import get_algorithm
 
@@ -38,6 +38,7 @@ def show(
         told, file = explain.about(definition)
         console.print(f"{definition.name}: {told}", style="bold")
         console.print(file, style="dim", soft_wrap=True)
+        console.print(catalogue.learns_with(definition), soft_wrap=True)
         if env is not None:
             console.print(find_preset(definition.name, env, "auto")[1], soft_wrap=True)
         console.print()

@@ -24,8 +24,16 @@ File = Annotated[
     Path | None,
     Option("--file", "-f", help="YAML file of experiments, RLlib's included; options go first."),
 ]
-Framework = Annotated[str | None, Option(help="What the policies learn with: torch, auto.")]
+Framework = Annotated[
+    str | None,
+    Option(
+        help="""What the policies learn with: torch, tf (TensorFlow, traced), tf2 (eager) or auto,
+        the first that is installed."""
+    ),
+]
 Torch = Annotated[bool, Option("--torch", help="Short for --framework torch.")]
+Eager = Annotated[bool, Option("--eager", help="Short for --framework tf2.")]
+Trace = Annotated[bool, Option("--trace", help="With tf2: trace updates to graphs.")]
 Stop = Annotated[
     str | None,
     Option(
@@ -71,6 +79,8 @@ def train(
     num_workers: NumWorkers = None,
     framework: Framework = None,
     torch: Torch = False,
+    eager: Eager = False,
+    trace: Trace = False,
     checkpoint_freq: CheckpointFreq = None,
     keep: Keep = None,
     score_by: ScoreBy = None,
@@ -85,7 +95,8 @@ def train(
     with user_errors(verbose):
         keys = json_object("--config", config)
         flags = {"env": env, "seed": seed, "num_workers": num_workers}
-        flags["framework"] = "torch" if torch else framework
+        flags["framework"] = _framework(framework, torch, eager)
+        flags["eager_tracing"] = True if trace else None
         keys |= {key: value for key, value in flags.items() if value is not None}
         given = {
             "stop": None if stop is None else json_object("--stop", stop),
@@ -103,6 +114,20 @@ def train(
         else:
             code = _exit_code(_train_one(run, resume, keys, settings))
     raise typer.Exit(code)
+
+
+def _framework(name: str | None, torch: bool, eager: bool) -> str | None:
+    """The one framework that the options name, or None.
+
+    Raises:
+        ValueError: they name several.
+    """
+    asked = {"--torch": "torch" if torch else None, "--eager": "tf2" if eager else None}
+    given = {f"--framework {name}": name, **asked} if name else asked
+    found = {option: value for option, value in given.items() if value is not None}
+    if len(set(found.values())) > 1:
+        raise ValueError(f"{' and '.join(found)} name different frameworks: give one of them")
+    return next(iter(found.values()), None)
 
 
 def _train_one(

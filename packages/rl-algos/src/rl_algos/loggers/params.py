@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rl_algos.frameworks import names_and_versions
 from rl_algos.loggers.scalars import jsonable, to_json
 
 if TYPE_CHECKING:
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 LIBRARIES = (
     *("rl-sample", "rl-policy", "rl-workers", "rl-algos"),
-    *("numpy", "gymnasium", "torch", "tensorflow", "ray"),
+    *("numpy", "gymnasium", "torch", "tensorflow", "tensorflow-cpu", "keras", "ray"),
 )
 
 
 def describe_run(trainer: Trainer) -> dict[str, Any]:
     """All that is needed to do it again, as JSON: algorithm, config, seed, origin, provenance.
 
+    `frameworks` says with what the policies really learn, and its version.
     Classes and functions in the config are named `module:name`, the form that a config takes.
     """
     return {
@@ -33,6 +35,7 @@ def describe_run(trainer: Trainer) -> dict[str, Any]:
         "config": jsonable(trainer.config.flat()),
         "seed": trainer.seed,
         "origin": trainer.origin,
+        "frameworks": names_and_versions(trainer.workers.learners),
         "provenance": provenance(),
     }
 

@@ -1,10 +1,9 @@
-"""The part of rl_policy that needs PyTorch: models to subclass, optimisers, the learner."""
+"""The part of rl_policy that needs PyTorch: models to subclass, and optimisers."""
 
 from __future__ import annotations
 
 from rl_policy.torch.model import LSTM, Conv, Dense, TorchModel
 from rl_policy.torch.optim import SGD, Adam, FlatParameters, Optimizer, RMSprop
-from rl_policy.torch.policy import TorchPolicy
 
 __all__ = [
     "LSTM",
@@ -16,5 +15,4 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "TorchModel",
-    "TorchPolicy",
 ]

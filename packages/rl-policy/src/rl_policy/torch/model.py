@@ -6,96 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from rl_policy.actor import action_mask
-from rl_policy.layout import NetLayout
-from rl_policy.model_config import ModelConfig
-from rl_sample.protocols import Needs
+from rl_policy.layout import ConvLayer, NetLayout
+from rl_policy.model_face import ModelFace
+from rl_policy.space_tree import pick
 
 
-class TorchModel(nn.Module):
-    """Base of models that compute inputs of an action distribution and values.
-
-    A custom model overrides `forward` and, to have a critic, `value_function`; a recurrent one
-    also `get_initial_state`. `needs` asks the sampler for more inputs.
-    """
-
-    needs: Needs = Needs()
-    mask_outputs: Callable[[Any, Any], Any] | None = None
-    """Set by the policy where actions can be masked: (outputs, action mask) -> outputs."""
-
-    def __init__(
-        self,
-        obs_space: gym.Space[Any],
-        action_space: gym.Space[Any],
-        num_outputs: int,
-        model_config: ModelConfig,
-        name: str,
-    ) -> None:
-        """Subclasses take `custom_model_config` as further keyword arguments."""
-        super().__init__()
-        self.obs_space = obs_space
-        self.action_space = action_space
-        self.num_outputs = num_outputs
-        self.model_config = model_config
-        self.name = name
-
-    def forward(
-        self, input_dict: Mapping[str, Any], state: list[torch.Tensor], seq_lens: torch.Tensor
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Compute one pass.
-
-        Args:
-            input_dict: `obs` [B, …] raw and nested, `obs_flat` [B, …] float32 encoded and filtered,
-                and all other columns that there are. For a recurrent model rows are N sequences
-                of T rows each, B = N * T, padded at their ends.
-            state: recurrent state at the start of each sequence, [N, …] each.
-            seq_lens: [N] rows of each sequence that are no padding; acting: ones.
-
-        Returns:
-            Inputs of the action distribution [B, num_outputs] and the state after each sequence.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not implement forward()")
-
-    def value_function(self) -> torch.Tensor:
-        """Values [B] of the last forward's rows."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has no value_function(); write one, or use neither use_critic "
-            "nor use_gae"
-        )
-
-    def get_initial_state(self) -> list[torch.Tensor]:
-        """The recurrent state of one sequence at an episode's start, all zero; [] without one."""
-        return []
-
-    def custom_loss(self, policy_loss: Any, loss_inputs: Mapping[str, Any]) -> Any:
-        """Change the loss, for example by adding a term."""
-        return policy_loss
-
-    def metrics(self) -> dict[str, Any]:
-        """Scalars to report with the statistics of learning."""
-        return {}
-
-    def from_batch(self, train_batch: Mapping[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """`forward` of a batch that is learned on; illegal actions are masked as in acting."""
-        state: list[torch.Tensor] = []
-        while (name := f"state_in_{len(state)}") in train_batch:
-            state.append(train_batch[name])
-        outputs, state_out = self(train_batch, state, train_batch.get("seq_lens"))
-        if self.mask_outputs is not None:
-            legal = action_mask(train_batch)
-            if legal is not None:
-                outputs = self.mask_outputs(outputs, legal)
-        return outputs, state_out
-
-    @property
-    def has_value(self) -> bool:
-        """The model has a `value_function`."""
-        return type(self).value_function is not TorchModel.value_function
+class TorchModel(ModelFace, nn.Module):
+    """Base of models in torch: a `ModelFace` that is an `nn.Module`."""
 
 
 class Dense(nn.Module):
@@ -139,12 +60,12 @@ class FeedForward(TorchModel):
     def __init__(
         self, obs_space: gym.Space[Any], action_space: gym.Space[Any], layout: NetLayout, name: str
     ) -> None:
-        """Zero weights; load `initial_weights(layout, rng)`."""
+        """Zero weights; load `initial_weights(layout, seed)`."""
         super().__init__(obs_space, action_space, layout.num_outputs, layout.config, name)
         self.policy = Tower(layout)
-        self.policy.out = Dense(self.policy.features, layout.head_outputs)
+        self.policy.out = Dense(layout.features, layout.head_outputs)
         self.value = Tower(layout) if layout.separate_value else Head()
-        self.value.out = Dense(self.policy.features, 1)
+        self.value.out = Dense(layout.features, 1)
         if layout.config.free_log_std:
             self.log_std = nn.Parameter(torch.zeros(layout.num_outputs - layout.head_outputs))
         self._shared = not layout.separate_value
@@ -154,9 +75,9 @@ class FeedForward(TorchModel):
         self, input_dict: Mapping[str, Any], state: list[torch.Tensor], seq_lens: Any = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Policy head; see `TorchModel.forward`."""
-        x = input_dict["obs_flat"]
-        features = self.policy(x)
-        self._value_input = features if self._shared else x
+        parts = self.policy.read(input_dict)
+        features = self.policy(parts)
+        self._value_input = features if self._shared else parts
         outputs = self.policy.out(features)
         if self._free_log_std:
             outputs = with_log_std(outputs, self.log_std)
@@ -170,46 +91,93 @@ class FeedForward(TorchModel):
 
 
 class Recurrent(TorchModel):
-    """A tower, an LSTM that may read the previous action and reward, and two heads on it."""
+    """A base net, an LSTM or GRU that may read the previous action and reward, and two heads.
+
+    The base is a tower of the catalogue or a custom model, whose outputs are features then. A
+    value with layers of its own has its own cell too, whose state follows the policy's.
+    """
 
     def __init__(
-        self, obs_space: gym.Space[Any], action_space: gym.Space[Any], layout: NetLayout, name: str
+        self,
+        obs_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        layout: NetLayout,
+        name: str,
+        base: TorchModel | None = None,
     ) -> None:
-        """Zero weights; load `initial_weights(layout, rng)`."""
+        """Zero weights, but for those of a custom `base`; load `initial_weights(layout, seed)`."""
         super().__init__(obs_space, action_space, layout.num_outputs, layout.config, name)
-        self._cell = cell = layout.config.lstm_cell_size
-        self.policy = Tower(layout)
-        self.policy.out = Dense(cell, layout.head_outputs)
-        self.lstm = LSTM(self.policy.features + layout.prev_size, cell)
-        self.value = Head()
-        self.value.out = Dense(cell, 1)
+        self._size = size = layout.config.lstm_cell_size
+        self._kind = kind = layout.config.cell or ""
+        make_cell, inputs = _CELLS[kind], layout.features + layout.prev_size
+        self.add_module(kind, make_cell(inputs, size))
+        if base is not None:
+            self.base = base
+        self.policy = Head() if base is not None else Tower(layout)
+        self.policy.out = Dense(size, layout.head_outputs)
+        self.value = Tower(layout) if layout.separate_value else Head()
+        if layout.separate_value:
+            self.value.add_module(kind, make_cell(inputs, size))
+        self.value.out = Dense(size, 1)
         if layout.config.free_log_std:
             self.log_std = nn.Parameter(torch.zeros(layout.num_outputs - layout.head_outputs))
-        self._free_log_std = layout.config.free_log_std
+        self._layout = layout
 
     def forward(
         self, input_dict: Mapping[str, Any], state: list[torch.Tensor], seq_lens: Any = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Rows are sequences, one per row of `state`; see `TorchModel.forward`."""
-        features = self.policy(input_dict["obs_flat"])
-        if "prev_flat" in input_dict:
-            features = torch.cat([features, input_dict["prev_flat"]], dim=1)
-        sequences = features.view(len(state[0]), -1, features.shape[1])
-        hidden, state_out = self.lstm(sequences, state)
-        self._hidden = hidden.reshape(-1, self._cell)
-        outputs = self.policy.out(self._hidden)
-        if self._free_log_std:
+        own = len(state) // 2 if self._layout.separate_value else len(state)
+        if isinstance(self.policy, Tower):
+            parts = self.policy.read(input_dict)
+            features = self.policy(parts)
+        else:
+            features, _ = self.base(input_dict, [], seq_lens)
+            self.base.check_outputs(features)
+        hidden, state_out = self._remember(self, features, input_dict, state[:own])
+        self._value_input = hidden
+        if isinstance(self.value, Tower):
+            self._value_input, rest = self._remember(
+                self.value, self.value(parts), input_dict, state[own:]
+            )
+            state_out = [*state_out, *rest]
+        outputs = self.policy.out(hidden)
+        if self._layout.config.free_log_std:
             outputs = with_log_std(outputs, self.log_std)
         return outputs, state_out
 
     def value_function(self) -> torch.Tensor:
         """Values [B] of the last forward's rows."""
-        values: torch.Tensor = self.value.out(self._hidden)[:, 0]
+        values: torch.Tensor = self.value.out(self._value_input)[:, 0]
         return values
 
     def get_initial_state(self) -> list[torch.Tensor]:
-        """Zeros: hidden and cell, [H] each."""
-        return [torch.zeros(self._cell), torch.zeros(self._cell)]
+        """Zeros, [H] each: hidden and cell of an LSTM, hidden of a GRU; the policy's first."""
+        return [torch.zeros(shape) for shape in self._layout.state]
+
+    def custom_loss(self, policy_loss: Any, loss_inputs: Mapping[str, Any]) -> Any:
+        """As a custom base says."""
+        base = getattr(self, "base", None)
+        return policy_loss if base is None else base.custom_loss(policy_loss, loss_inputs)
+
+    def metrics(self) -> dict[str, Any]:
+        """Those of a custom base."""
+        base: TorchModel | None = getattr(self, "base", None)
+        return {} if base is None else base.metrics()
+
+    def _remember(
+        self,
+        branch: nn.Module,
+        features: torch.Tensor,
+        input_dict: Mapping[str, Any],
+        state: list[torch.Tensor],
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The cell of `branch` over all rows: [B, F] and [N, H] states to [B, H] and states."""
+        if self._layout.prev_size:
+            features = torch.cat([features, input_dict["prev_flat"]], dim=1)
+        sequences = features.reshape(len(state[0]), -1, features.shape[1])
+        hidden, state_out = getattr(branch, self._kind)(sequences, state)
+        return hidden.reshape(-1, self._size), state_out
 
 
 class Head(nn.Module):
@@ -219,33 +187,54 @@ class Head(nn.Module):
 
 
 class Tower(Head):
-    """Convolutions and dense layers up to the features that a head reads."""
+    """Convolutions and dense layers up to the features that a head or a cell reads."""
 
     def __init__(self, layout: NetLayout) -> None:
-        """Layers are called `conv_0`, …, `hidden_0`, …."""
+        """Layers are called as in `NetLayout`: `conv_0` or `image_1/conv_0`, …, `hidden_0`, …."""
         super().__init__()
-        shape = layout.input_shape
-        last = len(layout.filters) - 1
+        self._images, self._vector_size = layout.images, layout.vector_size
         convolve = _ACTIVATIONS[layout.config.conv_activation]
-        self._convs: list[_Layer] = []
+        self._convs: list[list[tuple[Conv, _Activation]]] = []
+        for index in range(len(layout.images)):
+            layers = layout.convs(index)
+            convs = [(layer.name.rpartition("/")[2], Conv(layer)) for layer in layers]
+            holder = self if len(layout.images) == 1 else nn.Module()
+            for name, conv in convs:
+                holder.add_module(name, conv)
+            if holder is not self:
+                self.add_module(f"image_{index}", holder)
+            self._convs.append([(conv, convolve) for _, conv in convs])
+        size = layout.joined
         self._dense: list[_Layer] = []
-        for i, (channels, kernel, stride) in enumerate(layout.filters):
-            conv = Conv(shape, channels, kernel, stride, pad=i < last)
-            self.add_module(f"conv_{i}", conv)
-            self._convs.append((conv, convolve))
-            shape = layout.conv_shape(i, shape)
-        self.features = int(np.prod(shape))
         for i, (units, activation) in enumerate(layout.hidden):
-            dense = Dense(self.features, units)
+            dense = Dense(size, units)
             self.add_module(f"hidden_{i}", dense)
             self._dense.append((dense, _ACTIVATIONS[activation]))
-            self.features = units
+            size = units
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, …] encoded observations to [B, features]."""
-        for layer, activation in self._convs:
-            x = layer(x) if activation is None else activation(layer(x))
-        x = x.flatten(1) if self._convs else x
+    def read(self, input_dict: Mapping[str, Any]) -> list[torch.Tensor]:
+        """What `forward` takes: images [B, height, width, channels] scaled, the vector [B, D]."""
+        flat: torch.Tensor = input_dict["obs_flat"]
+        if not self._images:
+            return [flat]
+        parts = []
+        for image, convs in zip(self._images, self._convs, strict=True):
+            x = pick(input_dict["obs"], image.path) if image.path else flat
+            x = x.to(convs[0][0].w.dtype)
+            x = x * image.scale if image.scale != 1.0 else x
+            x = x.permute(0, *(axis + 1 for axis in image.axes))
+            parts.append(x.reshape(-1, *image.shape))
+        return [*parts, flat] if self._vector_size else parts
+
+    def forward(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """What `read` gives to [B, features]."""
+        joined = list(parts)
+        for i, convs in enumerate(self._convs):
+            x = parts[i]
+            for conv, activation in convs:
+                x = conv(x) if activation is None else activation(conv(x))
+            joined[i] = x.flatten(1)
+        x = joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
         for layer, activation in self._dense:
             x = layer(x) if activation is None else activation(layer(x))
         return x
@@ -254,22 +243,26 @@ class Tower(Head):
 class Conv(nn.Module):
     """Convolution over [B, height, width, channels] with `w` [height, width, in, out]."""
 
-    def __init__(
-        self, shape: tuple[int, ...], channels: int, kernel: int, stride: int, *, pad: bool
-    ) -> None:
-        """With `pad` only the stride shrinks the image (TensorFlow's "same")."""
+    def __init__(self, layer: ConvLayer) -> None:
+        """Zero weights; whoever builds the model draws them."""
         super().__init__()
-        self.w = nn.Parameter(torch.zeros(kernel, kernel, shape[-1], channels))
-        self.b = nn.Parameter(torch.zeros(channels))
-        self._stride = stride
-        self._padding: tuple[int, ...] = ()
-        if pad:
-            for side in (shape[1], shape[0]):  # functional.pad wants the last axis first
-                short = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-                self._padding += (short // 2, short - short // 2)
+        self.w = nn.Parameter(
+            torch.zeros(layer.kernel, layer.kernel, layer.input[2], layer.channels)
+        )
+        self.b = nn.Parameter(torch.zeros(layer.channels))
+        self._stride = layer.stride
+        rows, columns = layer.padding
+        self._padding = (*columns, *rows)  # functional.pad wants the last axis first
+        self._covers = layer.input[:2] == (layer.kernel, layer.kernel) and not layer.pad
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Channels stay last outside."""
+        """Channels stay last outside.
+
+        A kernel as large as the image is a matrix: no copy of its weights in another order.
+        """
+        if self._covers:
+            flat = torch.addmm(self.b, x.reshape(len(x), -1), self.w.flatten(0, 2))
+            return flat[:, None, None]
         x = x.permute(0, 3, 1, 2)
         if any(self._padding):
             x = functional.pad(x, self._padding)
@@ -308,6 +301,41 @@ class LSTM(nn.Module):
             batch_first=True,
         )
         return outputs, [hidden[0], cell[0]]
+
+
+class GRU(nn.Module):
+    """Cho et al. 2014 in the form of cuDNN; gates in the order reset, update, new.
+
+    r and z are sigmoids, `n = tanh(x W_n + b_n + r (h R_n + rb_n))`, `h' = (1 - z) n + z h`.
+    """
+
+    def __init__(self, inputs: int, cell: int) -> None:
+        """`kernel` [in, 3H], `recurrent` [H, 3H], `b` [3H], `rb` [3H]."""
+        super().__init__()
+        self.kernel = nn.Parameter(torch.zeros(inputs, 3 * cell))
+        self.recurrent = nn.Parameter(torch.zeros(cell, 3 * cell))
+        self.b = nn.Parameter(torch.zeros(3 * cell))
+        self.rb = nn.Parameter(torch.zeros(3 * cell))
+
+    def forward(
+        self, x: torch.Tensor, state: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """[N, T, in] and one [N, H] to [N, T, H] and the state after the last step."""
+        outputs, hidden = torch.gru(
+            x,
+            state[0][None],
+            (self.kernel.t(), self.recurrent.t(), self.b, self.rb),
+            has_biases=True,
+            num_layers=1,
+            dropout=0.0,
+            train=self.training,
+            bidirectional=False,
+            batch_first=True,
+        )
+        return outputs, [hidden[0]]
+
+
+_CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
 
 
 def with_log_std(mean: torch.Tensor, log_std: torch.Tensor) -> torch.Tensor:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from rl_policy.actor import State
+from rl_policy.build import build_model
 from rl_policy.spec import NetActorSpec
-from rl_policy.torch.batch import to_tensor
-from rl_policy.torch.build import build_model
+from rl_policy.torch.backend import to_tensor
+from rl_policy.torch.model import TorchModel
 from rl_policy.torch.weights import set_weights
 from rl_sample import unflatten_nested
 from rl_sample.protocols import Arrays
@@ -22,15 +23,21 @@ _CPU = torch.device("cpu")
 
 def build_net(spec: NetActorSpec) -> TorchNet:
     """What `NetActorSpec.build` looks for in every framework."""
-    return TorchNet(spec)
+    model, _ = build_model("torch", spec, spec.hooks, spec.dist, 0, _CPU)
+    return TorchNet(model)
+
+
+def wrap_model(model: TorchModel) -> TorchNet:
+    """A model just made, to be tried; it is left in the mode that acts."""
+    return TorchNet(model)
 
 
 class TorchNet:
     """Forward passes without gradients, on the CPU."""
 
-    def __init__(self, spec: NetActorSpec) -> None:
+    def __init__(self, model: TorchModel) -> None:
         """Weights come with `load`."""
-        self.model, _ = build_model(spec, spec.hooks, spec.dist, seed=0)
+        self.model = model.eval()
 
     def load(self, weights: Arrays) -> None:
         """Take weights by name."""
@@ -40,6 +47,7 @@ class TorchNet:
         """One step of `B` rows; see `NumpyNet.forward`."""
         with torch.no_grad():
             outputs, state_out = self._run(input_dict, state)
+        self.model.check_outputs(outputs)
         return outputs.numpy(), tuple(s.numpy() for s in state_out)
 
     def values(self, input_dict: Mapping[str, Any], state: State) -> np.ndarray | None:
@@ -48,7 +56,9 @@ class TorchNet:
             return None
         with torch.no_grad():
             self._run(input_dict, state)
-            return self.model.value_function().numpy()
+            values: np.ndarray = self.model.value_function().numpy()
+        self.model.check_values(values, len(input_dict["obs_flat"]))
+        return values
 
     def native(self, tree: Any) -> Any:
         """Arrays as tensors."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -44,14 +44,6 @@ class FlatParameters:
         parts = torch.split(vector, [p.numel() for p in self.params])
         return [part.view(p.shape) for part, p in zip(parts, self.params, strict=True)]
 
-    def set_grad(self, grads: Sequence[torch.Tensor | None]) -> None:
-        """Bind `grad` to these gradients, one per parameter; None means zero."""
-        pieces = [
-            torch.zeros_like(p).view(-1) if g is None else g.reshape(-1)
-            for p, g in zip(self.params, grads, strict=True)
-        ]
-        torch.cat(pieces, out=self.grad)
-
     def gather_grad(self) -> None:
         """Take up gradients that somebody rebound: afterwards `p.grad` are views again."""
         views = self.split(self.grad)
@@ -64,7 +56,7 @@ class FlatParameters:
 
 
 class Optimizer:
-    """What `TorchPolicy` asks of an optimiser; subclasses give `step` and what they remember."""
+    """What the learner asks of an optimiser; subclasses give `step` and what they remember."""
 
     def __init__(
         self, params: Iterable[nn.Parameter], lr: str | float = "lr", *, every: int = 1
@@ -211,3 +203,13 @@ class Wrapped(Optimizer):
             nested.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": nested, "param_groups": groups})
+
+
+def wrap(
+    optimizer: Optimizer | torch.optim.Optimizer, lr: float | str, params: Iterable[nn.Parameter]
+) -> Optimizer:
+    """A user's optimiser as one of ours, with the rate to impose (see `Wrapped`); ours as it is.
+
+    `params` of the model are not needed: torch's optimisers know theirs.
+    """
+    return Wrapped(optimizer, lr) if isinstance(optimizer, torch.optim.Optimizer) else optimizer

@@ -10,30 +10,35 @@ What an implementation gives (`tests/test_xp.py` is the conformance test); `axis
 
     abs exp floor log log1p sqrt square sign tanh isfinite relu    elementwise
     sigmoid softplus                          no overflow for any finite input
+    lgamma digamma                            log Γ(x) and its derivative, for x > 0
     maximum(x, y) minimum(x, y) clip(x, low, high) where(condition, x, y)
-                                              broadcast; a Python number takes the array's dtype
+                                              broadcast; a Python number takes the array's dtype.
+                                              Where a number bounds x, the gradient at the bound is
+                                              1; between two equal arrays it is shared out, which
+                                              share each gets being the library's choice
     equal(x, y) not_equal(x, y)               bool
-    max min sum mean (x, *, axis=None, keepdims=False)             the sum of bools is int64
+    max min sum mean (x, *, axis=None, keepdims=False)             bools and ints add up in int64
     argmax(x, *, axis)                        int64, the first of equals; of bools the first True
     cumsum(x, *, axis)                        adding zero never changes the running sum
     logsumexp(x, *, axis, keepdims=False) softmax(x, *, axis=-1) log_softmax(x, *, axis=-1)
-    matmul(x, y)
+    matmul(x, y)                              ranks of 2 or more
     one_hot(index, size)                      float32, all zero for an index out of range
     reshape(x, shape) transpose(x, axes) broadcast_to(x, shape)
     expand_dims(x, *, axis) flip(x, *, axis) concat(arrays, *, axis) stack(arrays, *, axis)
     split(x, sizes, *, axis=-1)               a tuple; sizes add up to the axis
     take(x, index, *, axis)                   a one-dimensional index
-    take_along_axis(x, index, *, axis)        an index with the rank of x
+    take_along_axis(x, index, *, axis)        an index with the rank and, but for axis, sizes of x
     zeros_like(x) ones_like(x) full_like(x, value)
     asarray(value, like, *, dtype=None)       a constant on the device of like, with its dtype
     astype(x, dtype)
-    to_numpy(x)                               a NumPy array, detached
+    to_numpy(x)                               a NumPy array, detached; not inside a traced graph
     shape(x)                                  for reshape and broadcast_to; a traced graph puts
                                               scalars where a size is unknown
     float_min(x)                              the lowest finite number of the dtype of x
     stop_gradient(x)
     scan(step, init, xs, *, reverse=False)    step(carry, x) -> (carry, y) along the leading axis of
-                                              the array(s) xs; gives (carry, ys), ys in xs's order
+                                              the array(s) xs, at least one row; the carry keeps its
+                                              shape and dtype; gives (carry, ys), ys in xs's order
 
 The operators `+ - * / ** < <= > >= & | ~` and basic slicing (ints, slices, None, `...`) are part of
 the contract. Item assignment, boolean indexing and branching on values are not: a traced graph has
@@ -51,24 +56,28 @@ __all__ = ["NAMES", "NAMESPACES", "array_namespace", "load_namespace", "masked_m
 
 # fmt: off
 NAMES: tuple[str, ...] = (
-    "abs", "argmax", "asarray", "astype", "broadcast_to", "clip", "concat", "cumsum", "equal",
-    "exp", "expand_dims", "flip", "float_min", "floor", "full_like", "isfinite", "log", "log1p",
-    "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "not_equal",
-    "one_hot", "ones_like", "relu", "reshape", "scan", "shape", "sigmoid", "sign", "softmax",
-    "softplus", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "take",
-    "take_along_axis", "tanh", "to_numpy", "transpose", "where", "zeros_like",
+    "abs", "argmax", "asarray", "astype", "broadcast_to", "clip", "concat", "cumsum", "digamma",
+    "equal", "exp", "expand_dims", "flip", "float_min", "floor", "full_like", "isfinite", "lgamma",
+    "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min",
+    "minimum", "not_equal", "one_hot", "ones_like", "relu", "reshape", "scan", "shape", "sigmoid",
+    "sign", "softmax", "softplus", "split", "sqrt", "square", "stack", "stop_gradient", "sum",
+    "take", "take_along_axis", "tanh", "to_numpy", "transpose", "where", "zeros_like",
 )
 # fmt: on
 """The functions that every implementation has."""
 
-_IMPLEMENTATIONS = {"numpy": "rl_policy.xp.numpy_xp", "torch": "rl_policy.xp.torch_xp"}
+_IMPLEMENTATIONS = {
+    "numpy": "rl_policy.xp.numpy_xp",
+    "tensorflow": "rl_policy.xp.tf_xp",
+    "torch": "rl_policy.xp.torch_xp",
+}
 
 NAMESPACES: dict[type, ModuleType] = {}
 """Array type -> implementation, filled by `array_namespace`."""
 
 
 def load_namespace(library: str) -> ModuleType:
-    """Give the implementation for an array library, `"numpy"` or `"torch"`, importing it."""
+    """Give the implementation for an array library, a name such as `"torch"`, importing it."""
     if library not in _IMPLEMENTATIONS:
         known = ", ".join(sorted(_IMPLEMENTATIONS))
         raise ValueError(f"there is no array namespace for {library!r}; known: {known}")
@@ -108,9 +117,9 @@ def masked_mean(x: Any, train_batch: Mapping[str, Any]) -> Any:
     if "valid" not in train_batch:
         return xp.mean(x)
     valid = train_batch["valid"]
-    weights = xp.astype(valid, "float32")
     # where before sum: what a net makes of padding may be infinite, and 0 * inf is NaN
-    return xp.sum(xp.where(valid, x, 0.0)) / xp.sum(weights)
+    total, count = xp.where(valid, x, 0.0), xp.where(valid, xp.ones_like(x), 0.0)
+    return xp.sum(total) / xp.sum(count)
 
 
 def _remember(kind: type) -> ModuleType:

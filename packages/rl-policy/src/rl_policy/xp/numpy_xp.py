@@ -12,6 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from rl_policy.xp.special import digamma as digamma
+from rl_policy.xp.special import lgamma as lgamma
+
 Array: TypeAlias = Any
 _NUMBERS = (bool, int, float)
 
