@@ -162,3 +162,13 @@ def test_burn_in_makes_up_for_states_that_are_stale(framework):
         told[burn_in] = np.abs(learned.rows["values"] - batch["vf_preds"])
     # an episode has at most 7 rows, so all of it is there to warm up with
     assert told[7].max() < 1e-4 < 1e-2 < told[0].max()
+
+
+@pytest.mark.torch
+def test_previous_actions_have_the_form_that_the_distribution_gives_them():
+    """GumbelSoftmax acts with shares of [A] numbers where the environment takes one of A."""
+    shares = {**model("use_lstm"), "custom_action_dist": "GumbelSoftmax"}
+    with trainer("CartPole-v1", model=shares) as ours:
+        batch = ours.workers.local_input.next().batch
+        assert batch["prev_actions"].shape == batch["actions"].shape == (batch.count, 2)
+        ours.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from importlib import import_module
 
 import gymnasium as gym
 import numpy as np
@@ -129,9 +130,18 @@ def test_a_resumed_training_is_evaluated_as_one_that_was_not_interrupted(tmp_pat
     assert again["training_iteration"] == 4
 
 
-@pytest.mark.torch
-def test_networks_in_the_framework_evaluate_without_a_trace_too():
-    keys = {**PPO_KEYS, "inference": "framework"}
+@pytest.mark.parametrize(
+    ("framework", "more"),
+    [
+        pytest.param("torch", {}, marks=pytest.mark.torch),
+        pytest.param("torch", {"custom_model": "torch_nets:Small"}, marks=pytest.mark.torch),
+        pytest.param("tf", {}, marks=pytest.mark.tensorflow),
+        pytest.param("tf", {"custom_model": "tf_nets:Small"}, marks=pytest.mark.tensorflow),
+    ],
+)
+def test_networks_in_the_framework_evaluate_without_a_trace_too(framework, more):
+    import_module(f"rl_policy.{framework}")  # which draws from the generators that Dice reads
+    keys = {**PPO_KEYS, "inference": "framework", "framework": framework, **more}
     plain, evaluated = history(PPO, keys), history(PPO, {**keys, "evaluation_interval": 1})
     assert same(plain[:3], evaluated[:3])
 

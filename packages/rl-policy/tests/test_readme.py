@@ -20,6 +20,15 @@ def test_readme(tmp_path, monkeypatch, capsys):
     assert "total_loss" in capsys.readouterr().out
 
 
+@pytest.mark.tensorflow
+def test_the_readmes_policy_for_tensorflow():
+    text = (PACKAGE / "README.md").read_text()
+    (block,) = re.findall(r"```python tensorflow\n(.*?)```", text, re.DOTALL)
+    names = {"__name__": "readme"}
+    exec(block, names)
+    assert names["MyTFPolicy"].framework == "tf"
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("name", NEED_TORCH)
 def test_examples(name):

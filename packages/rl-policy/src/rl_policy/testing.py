@@ -75,7 +75,7 @@ def check_parity(
 
     Equal weights and batch must give equal statistics (the loss among them), rows, gradients and,
     after one step, weights and state of the optimisers: relative to the largest entry of an array
-    to 1e-4 in float32, to 1e-6 in float64.
+    to 1e-4 in float32, to 1e-6 in float64 (statistics: or to a thousandth of that).
 
     Args:
         definition: of the policy; its networks must be drawn alike in all frameworks.
@@ -125,7 +125,8 @@ def _check_close(
     for name, array in expected.items():
         one, other = np.asarray(array, np.float64), np.asarray(given[name], np.float64)
         assert one.shape == other.shape, f"{where}: {name} has shapes {one.shape}, {other.shape}"
-        scale = max(np.abs(one).max(initial=0.0), 1e-6 if "statistic" in name else 0.0)
+        floor = 1e-3 if name.startswith("statistic") else 0.0  # differences of large numbers
+        scale = max(np.abs(one).max(initial=0.0), floor)
         off = np.abs(one - other).max(initial=0.0)
         assert off <= tolerance * scale, f"{where}: {name} is off by {off}, its scale is {scale}"
 
@@ -138,6 +139,7 @@ def default_float(package: str, dtype: str) -> Iterator[None]:
         package: "torch" or "tf".
         dtype: a learner takes that of the weights it finds for all that it computes.
     """
+    import_module(f"rl_policy.{package}")  # before the framework, which it prepares
     if package == "torch":
         torch = import_module("torch")
         before, use = torch.get_default_dtype(), torch.set_default_dtype

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from rl_policy import make_action_dist, space_columns
-from rl_sample.protocols import Needs
+from rl_sample.protocols import Actor
 
 
 class History:
@@ -18,17 +18,18 @@ class History:
     Before an episode's first step everything is zero.
     """
 
-    def __init__(self, needs: Needs, num_slots: int, action_space: gym.Space[Any]) -> None:
-        """Remember what `needs.act` asks for; actions are remembered raw.
+    def __init__(self, actor: Actor, num_slots: int, action_space: gym.Space[Any]) -> None:
+        """Remember what `actor.needs.act` asks for; actions are remembered raw.
 
         Raises:
             ValueError: a need looks at something other than earlier actions or rewards.
         """
-        self.names = dict(needs.act)
+        self.names = dict(actor.needs.act)
         self._rows: dict[str, np.ndarray] = {}
         if not self.names:
             return
-        columns = space_columns("actions", make_action_dist(action_space).raw_space)
+        dist = getattr(actor, "dist_class", None) or make_action_dist(action_space)
+        columns = space_columns("actions", dist.raw_space)
         columns["rewards"] = ((), np.dtype(np.float32))
         for name, (column, offsets) in self.names.items():
             if column not in columns or max(offsets) >= 0:

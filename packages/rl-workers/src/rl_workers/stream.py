@@ -47,7 +47,7 @@ class SlotStream:
         self.step = 0
         """Lifetime environment steps at the last publication, for exploration schedules."""
         self._explore = explore
-        self._history = History(actor.needs, num_slots, action_space)
+        self._history = History(actor, num_slots, action_space)
         self._seed, self._worker = seed, worker
         self._keys = noise_keys(seed, worker, self.writer.env_ids, self.writer.agent_indices)
         # Slots that sit steps out drift apart: the first to finish needs more than its share.
