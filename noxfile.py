@@ -26,11 +26,13 @@ nox.options.default_venv_backend = "none"  # tools/environments.py makes and reu
 REPORTS = WORK / "reports"
 TRAINING = "rl-algos[torch]"
 """What training needs."""
+FRAMEWORKS = "rl-algos[torch,tensorflow-cpu]"
+"""What the reference is read from."""
 EVERYTHING = "rl-algos[torch,tensorflow-cpu,plot,tune,video,wandb,mlflow]"
 """The variant that brings all packages and extras; others than `unit` share its environment."""
 BENCHMARKS = (
     *("learning", "time_to_solve", "sampling", "training_rate", "ray_cost", "startup"),
-    *("checkpoint", "logging_cost"),
+    *("checkpoint", "logging_cost", "acting_latency", "frameworks", "memory", "padding"),
 )
 
 
@@ -116,7 +118,7 @@ def integration(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site, in .nox/site; a warning fails it. `-- serve` shows it live."""
-    env = environment(session, "docs", wheel=TRAINING, groups=["docs"])
+    env = environment(session, "docs", wheel=FRAMEWORKS, groups=["docs"])
     if "serve" in session.posargs:
         env.run("mkdocs", "serve")
     else:
@@ -162,7 +164,7 @@ def bench(session: nox.Session, name: str) -> None:
         f"{peer.upper()}_PYTHON": str(environment(session, f"peer-{peer}", pinned=needed).python)
         for peer, needed in peers().items()
     }
-    env = unit_environment(session, TRAINING)
+    env = unit_environment(session, EVERYTHING)
     try:
         env.run("python", f"benchmarks/{name}.py", *session.posargs, **pythons)
     finally:  # it fails when a bound is missed; the results are written all the same
