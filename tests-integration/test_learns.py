@@ -41,14 +41,15 @@ def greedy_return(trainer, env_id, episodes):
     return returns.mean()
 
 
-def solve_cartpole(seed, episodes):
-    with PPO({"env": "CartPole-v1", "seed": seed}) as trainer:
+def solve_cartpole(seed, episodes, **keys):
+    with PPO({"env": "CartPole-v1", "seed": seed, **keys}) as trainer:
         steps_to(trainer, 475, window=20, budget=100_000)
         assert greedy_return(trainer, "CartPole-v1", episodes) >= 475
 
 
-def test_ppo_solves_cartpole():
-    solve_cartpole(seed=0, episodes=5)
+@pytest.mark.parametrize("framework", ["torch", "tf"])
+def test_ppo_solves_cartpole(framework):
+    solve_cartpole(seed=0, episodes=5, framework=framework)
 
 
 def test_pg_learns_cartpole():

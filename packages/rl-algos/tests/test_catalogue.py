@@ -123,7 +123,7 @@ def test_grids_sum_up_the_rows():
     assert (marks["Box"], marks["image"], marks["Text"]) == ("✓", "some", "–")
     assert dict(zip(actions.head, actions.rows[0], strict=True))["Discrete"] == "✓"
     assert observations.rows[0][0] == "X"
-    assert more.head == ("", "torch", "LSTM", "several policies")
+    assert more.head == ("", "torch", "LSTM, GRU", "several policies")
     assert more.rows == [("X", "✓", "–", "✓")]
 
 

@@ -82,6 +82,34 @@ def test_options_go_into_the_config_and_into_the_run(rl, tmp_path):
     assert (settings["keep"], settings["score_by"]) == (2, "timesteps_total")
 
 
+@pytest.mark.tensorflow
+def test_eager_and_trace_are_short_for_keys(rl, tmp_path):
+    done = rl(
+        *("--run=A2C", "--env=CartPole-v1", "--eager", "--trace", "--loggers", "json"),
+        *("--stop", '{"training_iteration": 1}', "--seed", "3"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "(seed 3, tf2)" in done.output
+    (run,) = (tmp_path / "rl_results").iterdir()
+    config = json.loads((run / "params.json").read_text())["config"]
+    assert (config["framework"], config["eager_tracing"]) == ("tf2", True)
+
+
+@pytest.mark.torch
+@pytest.mark.tensorflow
+def test_a_run_goes_on_with_another_framework(rl, tmp_path):
+    stop = ("--stop", '{"training_iteration": 2}')
+    first = rl("--run=A2C", "--env=CartPole-v1", "--torch", "--loggers=json", *stop)
+    assert first.exit_code == 0, first.output
+    (run,) = (tmp_path / "rl_results").iterdir()
+    more = rl("--resume", run, "--framework=tf", "--stop", '{"training_iteration": 4}')
+    assert more.exit_code == 0, more.output
+    assert "changed: framework was 'torch', is 'tf'" in more.output
+    rows = [json.loads(line) for line in (run / "result.json").read_text().splitlines()]
+    assert [row["training_iteration"] for row in rows] == [1, 2, 3, 4]
+    assert [*json.loads((run / "params.json").read_text())["frameworks"]] == ["tf"]
+
+
 @pytest.mark.torch
 def test_resume_alone_goes_on_with_the_stored_criteria_in_the_same_directory(rl, tmp_path):
     first = rl(

@@ -172,6 +172,15 @@ def test_auto_fragments_make_one_batch(keys, length):
             {"use_lstm": True, "sgd_minibatch_size": 10},
             "sgd_minibatch_size=10 cannot hold .*max_seq_len=20",
         ),
+        (
+            {"sgd_minibatch_size": 24, "use_gru": True, "burn_in": 5},
+            "cannot hold one sequence of max_seq_len=20 after burn_in=5",
+        ),
+        (
+            {"framework": "tf", "eager_tracing": True},
+            "framework='tf': set framework='tf2'",
+        ),
+        ({"eager_tracing": True}, "eager_tracing=True is about framework='tf2', not .*'auto'"),
         ({"policies": {"a": None, "b": None}}, "policies .* policy_mapping_fn"),
         ({"policies_to_train": ["x"]}, "policies_to_train names 'x'"),
     ],

@@ -54,6 +54,7 @@ KEYS = {
         "lstm_use_prev_action": True,
         "lstm_use_prev_reward": True,
     },
+    "PPO with a GRU": {**TINY_PPO, "use_gru": True, "max_seq_len": 8, "burn_in": 3},
     "PPO on Pendulum": {**TINY_PPO, "env": "Pendulum-v1", "free_log_std": True},
     "A2C": TINY,
     "A2C in microbatches": {**TINY, "microbatch_size": 16, "optimizer": "rmsprop"},

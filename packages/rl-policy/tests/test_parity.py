@@ -120,6 +120,25 @@ def test_snapshots_and_artifacts_move_between_frameworks(tmp_path):
         )
 
 
+def test_the_nets_of_a_policy_act_in_the_framework_that_there_is(monkeypatch, tmp_path):
+    """Also where torch saved it; a hook that torch must run is not replaced."""
+    config = {"seed": 3, "framework": "torch", "inference": "framework"}
+    policy = Surrogate(VECTOR, TWO, config)
+    hook = Surrogate.with_updates(extra_action_out_fn=lambda *args: {})
+    bound = hook(VECTOR, TWO, {"framework": "torch"}).actor_spec()
+    obs = random_fragment(policy)["obs"]
+    expected = policy.compute_actions(obs, explore=False)[2]["action_dist_inputs"]
+    folder = policy.save(tmp_path / "policy")
+    found = "rl_policy.config.find_spec"
+    monkeypatch.setattr(found, lambda name: None if name == "torch" else object())
+    loaded = load_policy(folder)
+    given = loaded.compute_actions(obs, explore=False)[2]["action_dist_inputs"]
+    assert type(loaded._actor.net).__name__ == "TFNet"
+    assert_allclose(given, expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ImportError, match="torch is not installed"):
+        bound.build()
+
+
 def test_acting_is_the_same_whatever_learns():
     obs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     policies = (Surrogate(VECTOR, TWO, {"seed": 3, **CONFIGS[way]}) for way in FRAMEWORKS)

@@ -156,7 +156,7 @@ def takes_mask(action_space: Space[Any]) -> bool:
 
 
 def is_recurrent(definition: TrainerDefinition) -> bool:
-    """Whether `use_lstm` has a meaning: the config decides about the net, not the algorithm."""
+    """Whether `use_lstm` and `use_gru` mean something: the config decides about the net."""
     policy = definition.default_policy
     return (
         isinstance(policy, PolicyDefinition)
@@ -176,7 +176,7 @@ def grids(rows: Sequence[Mapping[str, Any]]) -> list[Grid]:
     known = list(dict.fromkeys(row["framework"] for row in rows))
     observations = Grid(("observations", *OBSERVATIONS), [])
     actions = Grid(("actions", *ACTIONS), [])
-    more = Grid(("", *known, "LSTM", "several policies"), [])
+    more = Grid(("", *known, "LSTM, GRU", "several policies"), [])
     for name in dict.fromkeys(row["algorithm"] for row in rows):
         mine = [row for row in rows if row["algorithm"] == name]
         observations.rows.extend(_per_framework(name, mine, "observation_space", OBSERVATIONS))

@@ -151,10 +151,12 @@ def check_sizes(config: TrainerConfig) -> None:
             f"sgd_minibatch_size={minibatch} is larger than train_batch_size={batch}, of which it "
             f"is a part: set sgd_minibatch_size to at most {batch}"
         )
-    if minibatch is not None and config.model.cell and minibatch < config.model.max_seq_len:
+    model = config.model
+    if minibatch and model.cell and minibatch < model.max_seq_len + model.burn_in:
+        before = f" after burn_in={model.burn_in}" if model.burn_in else ""
         raise ConfigError(
             f"sgd_minibatch_size={minibatch} cannot hold one sequence of "
-            f"max_seq_len={config.model.max_seq_len}: raise the first or lower the second"
+            f"max_seq_len={model.max_seq_len}{before}: raise the first or lower the second"
         )
 
 

@@ -60,10 +60,20 @@ class NetActorSpec:
                 raise ValueError(f"inference='numpy' is impossible: {reason}")
             actor = NetActor(self, NumpyNet(self.layout))
         else:
-            framework = resolve_framework(self.framework or "auto")
+            framework = self._find_framework()
             build_net = import_module(f"rl_policy.{package_of(framework)}.net").build_net
             actor = NetActor(self, build_net(self))
         return actor, FragmentPostprocess(actor, self.hooks.postprocess_fn)
+
+    def _find_framework(self) -> str:
+        """Its own, or, as all draw the catalogue's nets alike, of these any that is installed."""
+        portable = self.model.custom_model is None and self.hooks.framework_reason() is None
+        try:
+            return resolve_framework(self.framework or "auto")
+        except ImportError:
+            if portable:
+                return resolve_framework("auto")
+            raise
 
     @property
     def layout(self) -> NetLayout:
