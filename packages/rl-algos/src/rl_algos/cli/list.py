@@ -38,5 +38,5 @@ def list_(
             console.print()
         missing = {MODULES[row["framework"]] for row in rows if not row["installed"]}
         for module in sorted(missing):
-            console.print(f"(✓) once {module} is installed: {INSTALL[module]}", soft_wrap=True)
+            console.print(f"(✓) once {module} is installed:\n  {INSTALL[module]}", soft_wrap=True)
         console.print("✓ yes  m yes, also with action masks  – no     More of one: rl show PPO")
