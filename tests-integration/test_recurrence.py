@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from learning_envs import NestedRepeat
 
 from rl_algos import PPO
 from rl_policy import build_policy, gae, masked_mean
@@ -162,6 +163,21 @@ def test_burn_in_makes_up_for_states_that_are_stale(framework):
         told[burn_in] = np.abs(learned.rows["values"] - batch["vf_preds"])
     # an episode has at most 7 rows, so all of it is there to warm up with
     assert told[7].max() < 1e-4 < 1e-2 < told[0].max()
+
+
+@pytest.mark.torch
+def test_previous_actions_may_be_nested():
+    """The cell reads all leaves, as they were sampled in the step before."""
+    with trainer(NestedRepeat, model=model("use_lstm")) as ours:
+        batch = ours.workers.local_input.next().batch
+        follows = batch["eps_id"][1:] == batch["eps_id"][:-1]
+        leaves = [name for name in batch.arrays if name.startswith("prev_actions/")]
+        assert len(leaves) == len([n for n in batch.arrays if n.startswith("actions/")]) > 1
+        for name in leaves:
+            before = batch.arrays[name.removeprefix("prev_")][:-1][follows]
+            np.testing.assert_array_equal(batch.arrays[name][1:][follows], before)
+            assert not batch.arrays[name][batch["t"] == 0].any()
+        ours.train()
 
 
 @pytest.mark.torch

@@ -76,6 +76,20 @@ def assert_alike(first, second, rtol=1e-4):
             assert_allclose(array, right[part][name], rtol=rtol, atol=1e-5, err_msg=name)
 
 
+def test_minibatches_are_of_the_same_sequences():
+    """Graphs pad further than torch does; how many updates there are must not hang on that."""
+    model = {"use_gru": True, "max_seq_len": 8, "burn_in": 2}
+    policies = [
+        Surrogate(VECTOR, TWO, {"seed": 3, "model": model, **CONFIGS[w]}) for w in FRAMEWORKS
+    ]
+    batch = random_fragment(policies[0], slots=6, rows=3)  # no sequence is 8 rows long
+    for policy in policies:
+        policy.learn_on_batch(batch, epochs=2, minibatch_size=20, rng=np.random.default_rng(0))
+    assert len({policy.state_dict()["updates"] for policy in policies}) == 1
+    for policy in policies[1:]:
+        assert_alike(policies[0], policy)
+
+
 @pytest.mark.parametrize("way", [("torch", "tf"), ("tf", "torch"), ("tf2", "torch")])
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_training_goes_on_in_another_framework(way, optimizer):

@@ -174,7 +174,8 @@ class NetPolicy(Policy):
             batch: [B] rows with raw observations; a recurrent policy's are cut into sequences.
             step: lifetime env steps, for schedules.
             epochs: passes over the batch.
-            minibatch_size: rows of each update (padding included); None: the whole batch.
+            minibatch_size: rows of each update, a sequence counting as `max_seq_len + burn_in`;
+                None: the whole batch.
             rng: shuffles; None: the policy's own.
 
         Returns:

@@ -90,16 +90,17 @@ def _load_sequences(
             zero_padded=batch.zero_padded,
         )
     assert batch.seq_lens is not None
+    longest = int(batch.seq_lens.max())
+    full = max(longest, max_seq_len + burn_in)
     if not batch.zero_padded:
-        longest = int(batch.seq_lens.max())
-        full = max(longest, max_seq_len + burn_in)
         batch.right_zero_pad(full if arrays.pads_fully else longest)
     lens, length = batch.seq_lens, int(batch.max_seq_len or 0)
     padded = {"valid": (np.arange(length) < lens[:, None]).reshape(-1), **batch.arrays}
     per_unit = {k: v for k, v in padded.items() if k.startswith("state_in_")}
     of_rows = {k: v for k, v in padded.items() if k not in per_unit}
     valid = padded["valid"]
-    loaded = LoadedBatch(of_rows, len(valid), length, {**per_unit, "seq_lens": lens}, arrays)
+    sequences = {**per_unit, "seq_lens": lens}
+    loaded = LoadedBatch(of_rows, len(valid), length, sequences, arrays, counts=full)
     return loaded, None if valid.all() else valid
 
 
@@ -118,9 +119,14 @@ class LoadedBatch:
         unit: int,
         per_unit: Mapping[str, np.ndarray],
         arrays: Arrays,
+        *,
+        counts: int | None = None,
     ) -> None:
-        """`columns` have `rows` rows, `unit` rows each unit; `per_unit` one row each unit."""
-        self.rows, self.unit = rows, unit
+        """`columns` have `rows` rows, `unit` rows each unit; `per_unit` one row each unit.
+
+        A unit `counts` as so many rows in the size of a minibatch, however far it was padded.
+        """
+        self.rows, self.unit, self._counts = rows, unit, counts or unit
         self.units = rows // unit
         self.arrays = arrays
         self.sources = {**columns, **per_unit}
@@ -144,11 +150,12 @@ class LoadedBatch:
 
         Args:
             epochs: passes over the batch.
-            size: rows of a minibatch; None: all rows, in the order given.
+            size: rows of a minibatch, sequences being as long as they may be; None: all rows, in
+                the order given.
             rng: shuffles units before each epoch if there is more than one minibatch.
             renew: (rows) -> columns [rows, …] that are drawn anew for each epoch.
         """
-        step = self.units if size is None else max(1, size // self.unit)
+        step = self.units if size is None else max(1, size // self._counts)
         for _ in range(epochs):
             self._ordered.clear()
             self._replace(renew(self.rows))

@@ -24,23 +24,27 @@ class History:
         Raises:
             ValueError: a need looks at something other than earlier actions or rewards.
         """
-        self.names = dict(actor.needs.act)
+        self.names: dict[str, tuple[str, tuple[int, ...]]] = {}
+        """{input: (column, offsets)}, nested actions leaf by leaf."""
         self._rows: dict[str, np.ndarray] = {}
-        if not self.names:
+        if not actor.needs.act:
             return
         dist = getattr(actor, "dist_class", None) or make_action_dist(action_space)
         columns = space_columns("actions", dist.raw_space)
         columns["rewards"] = ((), np.dtype(np.float32))
-        for name, (column, offsets) in self.names.items():
-            if column not in columns or max(offsets) >= 0:
+        for name, (column, offsets) in actor.needs.act.items():
+            leaves = [c for c in columns if c == column or c.startswith(f"{column}/")]
+            if not leaves or max(offsets) >= 0:
                 raise ValueError(
                     f"Needs.act[{name!r}] = ({column!r}, {offsets}): only earlier rows (offsets "
                     f"below 0) of {sorted(columns)} can be looked back at. Stack observations "
                     "with gymnasium.wrappers.FrameStackObservation."
                 )
-            shape, dtype = columns[column]
-            depth = max(-min(offsets), self._rows[column].shape[1] if column in self._rows else 0)
-            self._rows[column] = np.zeros((num_slots, depth, *shape), dtype)
+            for leaf in leaves:
+                self.names[name + leaf.removeprefix(column)] = leaf, offsets
+                shape, dtype = columns[leaf]
+                depth = max(-min(offsets), self._rows[leaf].shape[1] if leaf in self._rows else 0)
+                self._rows[leaf] = np.zeros((num_slots, depth, *shape), dtype)
 
     def add_slots(self, added: int) -> None:
         """Append slots with an empty past."""
