@@ -89,8 +89,8 @@ def test_a_framework_that_is_missing_is_shown_as_missing(monkeypatch):
     rows = catalogue.table(["PPO"])
     assert not any(row["installed"] for row in rows) and any(row["supported"] for row in rows)
     shown = CliRunner().invoke(app, ["list", "PPO"]).output
-    assert "(✓) once torch is installed: pip install 'rl-algos[torch]'" in shown
-    assert "(✓) once tensorflow is installed: pip install 'rl-algos[tensorflow]'" in shown
+    assert "(✓) once torch is installed:\n  pip install 'rl-algos[torch]'" in shown
+    assert "(✓) once tensorflow is installed:\n  pip install 'rl-algos[tensorflow]'" in shown
     assert catalogue.learns_with(PPO) == "framework: torch, tf, tf2 (not installed: torch, tf, tf2)"
 
 
