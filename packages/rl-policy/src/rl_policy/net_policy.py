@@ -226,9 +226,14 @@ class NetPolicy(Policy):
             self.global_step = step
             self.coeffs.update({name: float(at(step)) for name, at in self._schedules.items()})
         req = self.definition.get_batch_divisibility_req
-        block = 1 if req is None else int(req(self))
-        options = {"block": block, "burn_in": self._spec.model.burn_in}
-        loaded, valid = load_batch(batch, self._inputs, self.needs, self._backend, **options)
+        loaded, valid = load_batch(
+            batch,
+            self._inputs,
+            self.needs,
+            self._backend,
+            block=1 if req is None else int(req(self)),
+            burn_in=self._spec.model.burn_in,
+        )
         return loaded, Meter(loaded, valid)
 
     def _renew(self, rows: int) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
@@ -77,3 +77,12 @@ def nest(space: Space[Any], values: Iterator[Any]) -> Any:
     if isinstance(space, Tuple):
         return tuple(nest(child, values) for child in space.spaces)
     return next(values)
+
+
+def map_nested(function: Callable[[Any], Any], nested: Any) -> Any:
+    """Call a function on the values in dicts and tuples; lists become tuples."""
+    if isinstance(nested, Mapping):
+        return {key: map_nested(function, value) for key, value in nested.items()}
+    if isinstance(nested, tuple | list):
+        return tuple(map_nested(function, value) for value in nested)
+    return function(nested)

@@ -10,9 +10,7 @@ import tensorflow as tf
 
 from rl_policy.layout import ConvLayer
 from rl_policy.tf.weights import Block
-
-_UNROLLED = 32
-"""Time steps, if their number is known, up to which a graph has no loop."""
+from rl_policy.xp import tf_xp
 
 
 def zeros(*shape: int) -> Any:
@@ -142,19 +140,10 @@ def _over_time(
     Returns:
         The first part of the state after each step, [N, T, H], and the state after the last.
     """
-    if (xs.shape[0] or _UNROLLED + 1) <= _UNROLLED:
-        hidden = []
-        for x in tf.unstack(xs):
-            state = step(x, state)
-            hidden.append(state[0])
-        return tf.stack(hidden, 1), list(state)
-    length = tf.shape(xs)[0]
-    rows = tf.TensorArray(xs.dtype, length).unstack(xs)
 
-    def body(t: Any, out: Any, *state: Any) -> Any:
-        after = step(rows.read(t), list(state))
-        return (t + 1, out.write(t, after[0]), *after)
+    def remember(state: tuple[Any, ...], x: Any) -> tuple[tuple[Any, ...], Any]:
+        after = tuple(step(x, list(state)))
+        return after, after[0]
 
-    start = (tf.constant(0), tf.TensorArray(xs.dtype, length), *state)
-    _, out, *state = tf.while_loop(lambda t, *_: t < length, body, start, maximum_iterations=length)
-    return tf.transpose(out.stack(), [1, 0, 2]), state
+    after, hidden = tf_xp.scan(remember, tuple(state), xs)
+    return tf.transpose(hidden, [1, 0, 2]), list(after)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from rl_policy.actor import State
 from rl_policy.build import build_model
+from rl_policy.space_tree import map_nested
 from rl_policy.spec import NetActorSpec
 from rl_policy.tf.model import TFModel
 from rl_policy.tf.weights import array_to_tensor, set_weights
@@ -60,11 +61,13 @@ class TFNet:
 
     def native(self, tree: Any) -> Any:
         """Arrays as tensors."""
-        return _map(lambda a: array_to_tensor(a, _CPU) if isinstance(a, np.ndarray) else a, tree)
+        return map_nested(
+            lambda a: array_to_tensor(a, _CPU) if isinstance(a, np.ndarray) else a, tree
+        )
 
     def numpy(self, tree: Any) -> Any:
         """Tensors as arrays."""
-        return _map(lambda t: t.numpy() if isinstance(t, tf.Tensor) else t, tree)
+        return map_nested(lambda t: t.numpy() if isinstance(t, tf.Tensor) else t, tree)
 
     def inference(self) -> AbstractContextManager[Any]:
         """Nothing: gradients are made where a tape is."""
@@ -103,11 +106,3 @@ def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _any_rows(tensor: Any) -> Any:
     return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
-
-
-def _map(function: Any, tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _map(function, value) for key, value in tree.items()}
-    if isinstance(tree, tuple | list):
-        return tuple(_map(function, value) for value in tree)
-    return function(tree)

@@ -11,6 +11,7 @@ import torch
 
 from rl_policy.actor import State
 from rl_policy.build import build_model
+from rl_policy.space_tree import map_nested
 from rl_policy.spec import NetActorSpec
 from rl_policy.torch.backend import to_tensor
 from rl_policy.torch.model import TorchModel
@@ -62,11 +63,11 @@ class TorchNet:
 
     def native(self, tree: Any) -> Any:
         """Arrays as tensors."""
-        return _map(lambda a: to_tensor(a, _CPU) if isinstance(a, np.ndarray) else a, tree)
+        return map_nested(lambda a: to_tensor(a, _CPU) if isinstance(a, np.ndarray) else a, tree)
 
     def numpy(self, tree: Any) -> Any:
         """Tensors as arrays."""
-        return _map(lambda t: t.numpy() if isinstance(t, torch.Tensor) else t, tree)
+        return map_nested(lambda t: t.numpy() if isinstance(t, torch.Tensor) else t, tree)
 
     def inference(self) -> AbstractContextManager[Any]:
         """No gradients."""
@@ -77,11 +78,3 @@ class TorchNet:
         nested = {root: self.native(unflatten_nested(root, input_dict)) for root in roots}
         seq_lens = torch.ones(len(input_dict["obs_flat"]), dtype=torch.int32)
         return self.model(nested, [to_tensor(s, _CPU) for s in state], seq_lens)
-
-
-def _map(function: Any, tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _map(function, value) for key, value in tree.items()}
-    if isinstance(tree, tuple | list):
-        return tuple(_map(function, value) for value in tree)
-    return function(tree)

@@ -189,10 +189,12 @@ def scan(
     if tf.executing_eagerly() or (length is not None and length <= _UNROLLED):
         return _scan_unrolled(step, init, xs, length, reverse)
     length = tf.shape(tf.nest.flatten(xs)[0])[0]
+    # the gradient of a slice is as large as what it was cut from, that of a read is a row
+    rows = tf.nest.map_structure(lambda x: tf.TensorArray(x.dtype, length).unstack(x), xs)
 
     def row(i: Any) -> Any:
         at = length - 1 - i if reverse else i
-        return at, tf.nest.map_structure(lambda x: x[at], xs)
+        return at, tf.nest.map_structure(lambda array: array.read(at), rows)
 
     def body(i: Any, carry: Any, kept: Any) -> Any:
         at, x = row(i)
